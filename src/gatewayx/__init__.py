@@ -1,0 +1,1 @@
+"""GatewayX: a hardened HTTP gateway for fragile back ends."""
