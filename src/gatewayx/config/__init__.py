@@ -1,0 +1,19 @@
+"""Configuration: one model of everything configurable, the ways to it, the engine's form of it."""
+
+from gatewayx.config.compile import compile_engine
+from gatewayx.config.fault import ConfigError, Fault
+from gatewayx.config.load import for_upstream, load_file, override
+from gatewayx.config.model import GatewayConfig, ProxyConfig
+from gatewayx.config.validate import validate
+
+__all__ = [
+    "ConfigError",
+    "Fault",
+    "GatewayConfig",
+    "ProxyConfig",
+    "compile_engine",
+    "for_upstream",
+    "load_file",
+    "override",
+    "validate",
+]

@@ -1,0 +1,103 @@
+"""From the user's model to the engine's: plain numbers, resolved values, nothing left to decide.
+
+The engine reads milliseconds and bytes and knows no defaults. Whatever built the `GatewayConfig`,
+this is the last gate before the engine, so the rules between values are checked here once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gatewayx.config.environment import resolve
+from gatewayx.config.model import DownstreamConfig, GatewayConfig, ProxyConfig, UpstreamTimeout
+from gatewayx.config.validate import validate
+from gatewayx.config.values import upstream_address
+
+SERVER_NAME = "gatewayx"
+"""How the gateway calls itself in Via."""
+
+
+def compile_engine(config: GatewayConfig, environ: Mapping[str, str]) -> dict[str, Any]:
+    """Build what the engine reads, ready for JSON.
+
+    Raises:
+        ConfigError: When a rule is broken, or a variable that a value needs is not in `environ`.
+    """
+    config = validate(config.model_dump(), environ)
+    return {
+        "proxies": [
+            _proxy(proxy, block, environ) for block, proxy in enumerate(config.proxies, start=1)
+        ],
+        "downstream": _downstream(config.downstream),
+        "upstream_pool": {
+            "idle_max": config.upstream_pool.idle_max,
+            "idle_per_host_max": config.upstream_pool.idle_per_host_max,
+        },
+        "buffer": {"high_water_bytes": config.buffers.high_water},
+        "access_log": {"enabled": config.access_log.enabled},
+        "server_name": SERVER_NAME,
+    }
+
+
+def _proxy(proxy: ProxyConfig, block: int, environ: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "name": proxy.name,
+        "namespace": proxy.namespace,
+        "block": block,
+        "host": proxy.host,
+        "path": proxy.path,
+        "upstreams": [_upstream(url) for url in proxy.upstream_urls()],
+        "strip_path": proxy.strip_path,
+        "headers": [[name, resolve(value, environ)] for name, value in proxy.headers.items()],
+        "max_concurrent": proxy.max_concurrent,
+        "retry_after_seconds": proxy.retry_after,
+        "active": proxy.active,
+        "websocket": proxy.websocket,
+        "strip_accept_encoding": proxy.accept_encoding == "strip",
+        "pass_host": proxy.pass_host,
+        "request_body_max_bytes": proxy.request_body_max,
+        "timeout": _upstream_timeout(proxy.timeout),
+    }
+
+
+def _upstream(url: str) -> dict[str, Any]:
+    address = upstream_address(url)
+    return {
+        "host": address.host,
+        "port": address.port,
+        "tls": address.tls,
+        "authority": address.authority,
+        "base_path": address.base_path,
+    }
+
+
+def _upstream_timeout(timeout: UpstreamTimeout) -> dict[str, int]:
+    return {
+        "dial_ms": _ms(timeout.dial),
+        "tls_handshake_ms": _ms(timeout.tls_handshake),
+        "response_header_ms": _ms(timeout.response_header),
+        "body_idle_ms": _ms(timeout.body_idle),
+        "idle_ms": _ms(timeout.idle),
+        "expect_continue_ms": _ms(timeout.expect_continue),
+        "total_ms": _ms(timeout.total),
+        "tunnel_idle_ms": _ms(timeout.tunnel_idle),
+    }
+
+
+def _downstream(downstream: DownstreamConfig) -> dict[str, int]:
+    timeout, limits = downstream.timeout, downstream.limits
+    return {
+        "request_head_ms": _ms(timeout.request_head),
+        "request_body_idle_ms": _ms(timeout.request_body_idle),
+        "keep_alive_ms": _ms(timeout.keep_alive),
+        "write_idle_ms": _ms(timeout.write_idle),
+        "linger_ms": _ms(timeout.linger),
+        "head_max_bytes": limits.head,
+        "target_max_bytes": limits.target,
+        "fields_max": limits.fields,
+    }
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)

@@ -1,0 +1,278 @@
+"""Everything that can be configured, as one model.
+
+The same model is read from a file, from the admin API's body and from a stored row. Defaults are
+here and nowhere else, and `docs/CONFIGURATION.md` is made from the descriptions. Field checks that
+need one value live in `values.py`; rules between values live in `rules.py`. Models are immutable: a
+changed configuration is a new one.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from gatewayx.config.values import (
+    Count,
+    Duration,
+    HeaderFields,
+    HostName,
+    Kind,
+    Label,
+    ListenAddress,
+    NonzeroCount,
+    NonzeroSize,
+    PathPrefix,
+    Size,
+    UpstreamUrl,
+    Wait,
+    WorkerCount,
+    nonempty,
+)
+
+
+class Section(BaseModel):
+    """A mapping of the configuration: unknown keys are refused, values are not coerced."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True)
+
+
+class ListenerConfig(Section):
+    """One address that accepts requests."""
+
+    address: ListenAddress = Field(
+        description="Where to listen. Port 0 lets the system choose one."
+    )
+
+
+class AdminConfig(Section):
+    """The control plane: health, metrics and the configuration in force."""
+
+    address: ListenAddress = Field(
+        default="127.0.0.1:9901", description="Where the admin API listens."
+    )
+    token_file: str | None = Field(
+        default=None,
+        min_length=1,
+        description=(
+            "A file whose first line is the superuser token. `GATEWAYX_ADMIN_TOKEN` wins over it;"
+            " without either, a token is made and printed once at start."
+        ),
+    )
+
+
+class UpstreamTimeout(Section):
+    """Deadlines of the stages of an exchange with the upstream. 0 waits for ever."""
+
+    dial: Duration = Field(default=2, description="To connect. Past it: 504, `dial_timeout`.")
+    tls_handshake: Duration = Field(
+        default=5, description="To finish the TLS handshake. Past it: 504."
+    )
+    response_header: Duration = Field(
+        default=30,
+        description=(
+            "From the end of the request to the end of the response head. Past it: 504,"
+            " `header_timeout`. Set 0 for inference that may think for long."
+        ),
+    )
+    body_idle: Duration = Field(
+        default=60,
+        description="Between two pieces of a body. Past it the exchange is cut: `idle_timeout`.",
+    )
+    idle: Duration = Field(
+        default=90, description="How long a pooled connection may stay unused before it is closed."
+    )
+    expect_continue: Duration = Field(
+        default=1,
+        description="How long to wait for 100 (Continue) before the body is sent all the same.",
+    )
+    total: Duration = Field(
+        default=0, description="For the whole exchange. Past it: 504, or a cut response."
+    )
+    tunnel_idle: Duration = Field(
+        default=3600, description="An upgraded connection without a byte either way is closed."
+    )
+
+
+class BreakerConfig(Section):
+    """The circuit breaker of a proxy."""
+
+    enabled: bool = Field(default=False, description="Whether failures open the circuit.")
+    failure_threshold: NonzeroCount = Field(
+        default=5, description="Failures in a row that open it."
+    )
+    recovery_timeout: Wait = Field(
+        default=30, description="How long it stays open before a probe is let through."
+    )
+    half_open_requests: NonzeroCount = Field(
+        default=1, description="Probes at a time while half-open."
+    )
+
+
+class ProxyConfig(Section):
+    """One route and the upstream behind it. Set either `upstream` or `upstreams`."""
+
+    name: Label = Field(
+        description="Unique. The `proxy` label of metrics, `proxy_name` in the log."
+    )
+    namespace: Label = Field(
+        default="default", description="A group of proxies, for selectors of policies."
+    )
+    host: HostName | None = Field(
+        default=None,
+        description="Matches only requests for this host; a host that matches wins over none.",
+    )
+    path: PathPrefix = Field(
+        default="/",
+        description="Matches this path and everything beneath it; the longest match wins.",
+    )
+    upstream: UpstreamUrl | None = Field(
+        default=None, description="Where requests go: http://host:port/base."
+    )
+    upstreams: Annotated[
+        tuple[UpstreamUrl, ...], Field(strict=False, max_length=256), Kind("list of URLs")
+    ] = Field(default=(), description="The same, as a list.")
+    strip_path: bool = Field(
+        default=True, description="Whether `path` is taken off before the request is forwarded."
+    )
+    headers: HeaderFields = Field(
+        default_factory=dict,
+        description=(
+            "Set on every forwarded request, in place of the caller's own. `{env.NAME}` stands"
+            " for an environment variable, which must be set."
+        ),
+    )
+    pass_host: bool = Field(
+        default=False, description="Forward the caller's Host in place of the upstream's own."
+    )
+    access_rule: str = Field(default="true", description='Who may call: `"true"` is everyone.')
+    active: bool = Field(
+        default=True, description="Switched off, the proxy answers as if it were not there: 404."
+    )
+    max_concurrent: Count = Field(
+        default=0,
+        description=(
+            "Exchanges at a time, across all workers. Over it: 429, `limit_reached`. 0 = no limit."
+        ),
+    )
+    retry_after: NonzeroCount = Field(default=1, description="`Retry-After` of a 429, in seconds.")
+    request_body_max: Size = Field(
+        default=0, description="Largest request body. Over it: 413. 0 = no limit."
+    )
+    websocket: bool = Field(
+        default=False, description="Whether an upgrade is passed on. Switched off: 501."
+    )
+    accept_encoding: Annotated[Literal["pass", "strip"], Kind("`pass` or `strip`")] = Field(
+        default="pass",
+        description="`strip` removes Accept-Encoding, so that the upstream answers uncompressed.",
+    )
+    circuit_breaker: BreakerConfig = BreakerConfig()
+    timeout: UpstreamTimeout = UpstreamTimeout()
+
+    def upstream_urls(self) -> tuple[str, ...]:
+        """The upstreams, however they were written."""
+        return self.upstreams if self.upstream is None else (self.upstream,)
+
+
+class DownstreamTimeout(Section):
+    """How long a caller may take. None of these waits can be switched off."""
+
+    request_head: Wait = Field(
+        default=10, description="From the first byte to the end of the request head. Past it: 408."
+    )
+    request_body_idle: Wait = Field(
+        default=30, description="Between two pieces of a request body. Past it: 408."
+    )
+    keep_alive: Wait = Field(
+        default=75, description="Between two requests on a connection. Past it: close."
+    )
+    write_idle: Wait = Field(
+        default=60,
+        description="A caller that takes no bytes of its response for so long is cut off.",
+    )
+    linger: Wait = Field(
+        default=2,
+        description=(
+            "How long a connection that the gateway closes is still read, so that the caller's last"
+            " bytes do not destroy the answer."
+        ),
+    )
+
+
+class DownstreamLimits(Section):
+    """How much a caller may send before the body."""
+
+    head: NonzeroSize = Field(
+        default=64 << 10, description="Request line and fields together. Over it: 431."
+    )
+    target: NonzeroSize = Field(default=16 << 10, description="The request target. Over it: 414.")
+    fields: NonzeroCount = Field(default=128, description="Number of fields. Over it: 431.")
+
+
+class DownstreamConfig(Section):
+    """The callers' side."""
+
+    timeout: DownstreamTimeout = DownstreamTimeout()
+    limits: DownstreamLimits = DownstreamLimits()
+
+
+class UpstreamPoolConfig(Section):
+    """Idle connections kept for reuse, in each worker."""
+
+    idle_max: Count = Field(default=1000, description="Idle connections in all.")
+    idle_per_host_max: Count = Field(
+        default=100, description="Idle connections to one host and port."
+    )
+
+
+class BufferConfig(Section):
+    """Memory for bytes in flight, in each worker."""
+
+    size: NonzeroSize = Field(default=32 << 10, description="One pooled receive buffer.")
+    count: NonzeroCount = Field(
+        default=1024, description="Pooled buffers; beyond it plain allocation, counted."
+    )
+    high_water: NonzeroSize = Field(
+        default=256 << 10,
+        description="Unsent bytes of one side at which reading from the other side pauses.",
+    )
+
+
+class AccessLogConfig(Section):
+    """One line for each request."""
+
+    enabled: bool = Field(default=True, description="Whether it is written.")
+    path: Annotated[str, Kind("path")] = Field(
+        default="-", min_length=1, description="A file, or `-` for standard output."
+    )
+    format: Annotated[Literal["json"], Kind("`json`")] = Field(
+        default="json", description="One JSON object a line."
+    )
+
+
+class GatewayConfig(Section):
+    """The whole configuration."""
+
+    listeners: Annotated[
+        tuple[ListenerConfig, ...], Field(strict=False, max_length=64), AfterValidator(nonempty)
+    ] = (ListenerConfig(address="127.0.0.1:8080"),)
+    admin: AdminConfig = AdminConfig()
+    workers: WorkerCount = Field(
+        default="auto", description="Processes that carry traffic; `auto` is one for each CPU."
+    )
+    drain_timeout: Duration = Field(
+        default=30,
+        description=(
+            "How long exchanges in flight may take to finish at a stop. 0 cuts them off at once."
+        ),
+    )
+    downstream: DownstreamConfig = DownstreamConfig()
+    upstream_pool: UpstreamPoolConfig = UpstreamPoolConfig()
+    buffers: BufferConfig = BufferConfig()
+    access_log: AccessLogConfig = AccessLogConfig()
+    proxies: Annotated[tuple[ProxyConfig, ...], Field(strict=False, max_length=1000)] = ()
+
+    def workers_count(self) -> int:
+        """The number of worker processes, with `auto` worked out for this machine."""
+        return len(os.sched_getaffinity(0)) if self.workers == "auto" else self.workers

@@ -1,0 +1,188 @@
+"""What the engine is given, and the short ways to a configuration."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gatewayx.config import ConfigError, compile_engine, for_upstream, load_file, override, validate
+
+FULL = """\
+downstream:
+  timeout: {request_head: 1.5, request_body_idle: 2, keep_alive: 3, write_idle: 4, linger: 5}
+  limits: {head: 8KiB, target: 2KiB, fields: 40}
+upstream_pool: {idle_max: 7, idle_per_host_max: 3}
+buffers: {size: 16KiB, count: 8, high_water: 1MiB}
+access_log: {enabled: false}
+proxies:
+  - name: sidecar
+    namespace: ai
+    host: API.example.com
+    path: /api/proxy/sidecar/
+    upstream: http://[::1]:8001/v1/
+    strip_path: false
+    headers: {Authorization: "Bearer {env.SIDECAR_KEY}", X-Two: "{env.A}-{env.B}-{c}"}
+    max_concurrent: 10
+    retry_after: 3
+    active: false
+    websocket: true
+    accept_encoding: strip
+    pass_host: true
+    request_body_max: 10MiB
+    timeout: {dial: 0.25, tls_handshake: 1, response_header: 0, body_idle: 2, idle: 3,
+      expect_continue: 4, total: 5, tunnel_idle: 6}
+  - name: other
+    upstreams: ["http://127.0.0.1:8002"]
+"""
+
+COMPILED = {
+    "proxies": [
+        {
+            "name": "sidecar",
+            "namespace": "ai",
+            "block": 1,
+            "host": "api.example.com",
+            "path": "/api/proxy/sidecar",
+            "upstreams": [
+                {
+                    "host": "::1",
+                    "port": 8001,
+                    "tls": False,
+                    "authority": "[::1]:8001",
+                    "base_path": "/v1",
+                }
+            ],
+            "strip_path": False,
+            "headers": [["Authorization", "Bearer key"], ["X-Two", "1-2-{c}"]],
+            "max_concurrent": 10,
+            "retry_after_seconds": 3,
+            "active": False,
+            "websocket": True,
+            "strip_accept_encoding": True,
+            "pass_host": True,
+            "request_body_max_bytes": 10 << 20,
+            "timeout": {
+                "dial_ms": 250,
+                "tls_handshake_ms": 1000,
+                "response_header_ms": 0,
+                "body_idle_ms": 2000,
+                "idle_ms": 3000,
+                "expect_continue_ms": 4000,
+                "total_ms": 5000,
+                "tunnel_idle_ms": 6000,
+            },
+        },
+        {
+            "name": "other",
+            "namespace": "default",
+            "block": 2,
+            "host": None,
+            "path": "/",
+            "upstreams": [
+                {
+                    "host": "127.0.0.1",
+                    "port": 8002,
+                    "tls": False,
+                    "authority": "127.0.0.1:8002",
+                    "base_path": "",
+                }
+            ],
+            "strip_path": True,
+            "headers": [],
+            "max_concurrent": 0,
+            "retry_after_seconds": 1,
+            "active": True,
+            "websocket": False,
+            "strip_accept_encoding": False,
+            "pass_host": False,
+            "request_body_max_bytes": 0,
+            "timeout": {
+                "dial_ms": 2000,
+                "tls_handshake_ms": 5000,
+                "response_header_ms": 30000,
+                "body_idle_ms": 60000,
+                "idle_ms": 90000,
+                "expect_continue_ms": 1000,
+                "total_ms": 0,
+                "tunnel_idle_ms": 3600000,
+            },
+        },
+    ],
+    "downstream": {
+        "request_head_ms": 1500,
+        "request_body_idle_ms": 2000,
+        "keep_alive_ms": 3000,
+        "write_idle_ms": 4000,
+        "linger_ms": 5000,
+        "head_max_bytes": 8192,
+        "target_max_bytes": 2048,
+        "fields_max": 40,
+    },
+    "upstream_pool": {"idle_max": 7, "idle_per_host_max": 3},
+    "buffer": {"high_water_bytes": 1 << 20},
+    "access_log": {"enabled": False},
+    "server_name": "gatewayx",
+}
+
+
+def test_every_setting_reaches_the_engine(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.yaml"
+    path.write_text(FULL)
+    environ = {"SIDECAR_KEY": "key", "A": "1", "B": "2"}
+    compiled = compile_engine(load_file(path, environ), environ)
+    assert json.loads(json.dumps(compiled)) == COMPILED
+
+
+def test_resolved_values_are_not_resolved_again() -> None:
+    proxy = {"name": "a", "upstream": "http://a", "headers": {"X": "{env.A}"}}
+    environ = {"A": "{env.B}", "B": "secret"}
+    compiled = compile_engine(validate({"proxies": [proxy]}, environ), environ)
+    assert compiled["proxies"][0]["headers"] == [["X", "{env.B}"]]
+
+
+def test_compile_needs_the_variables_again() -> None:
+    proxy = {"name": "a", "upstream": "http://a", "headers": {"X": "{env.A}"}}
+    config = validate({"proxies": [proxy]}, {"A": "1"})
+    with pytest.raises(ConfigError, match="variable A, which is unset"):
+        compile_engine(config, {})
+
+
+def test_compile_refuses_what_was_built_past_the_rules() -> None:
+    config = for_upstream("http://a")
+    twins = config.model_copy(update={"proxies": config.proxies * 2})
+    with pytest.raises(ConfigError, match="already the name"):
+        compile_engine(twins, {})
+
+
+def test_for_upstream_sends_every_path_to_one_place() -> None:
+    config = for_upstream("http://127.0.0.1:8001/base", listen="127.0.0.1:0")
+    (proxy,) = compile_engine(config, {})["proxies"]
+    assert proxy["path"] == "/"
+    assert proxy["upstreams"][0]["base_path"] == "/base"
+    assert config.listeners[0].address == "127.0.0.1:0"
+
+
+def test_for_upstream_blames_the_options() -> None:
+    with pytest.raises(ConfigError) as caught:
+        for_upstream("127.0.0.1:8001", listen="8080")
+    assert {fault.path for fault in caught.value.faults} == {"--upstream", "--listen"}
+
+
+def test_override_puts_options_over_a_file() -> None:
+    config = override(for_upstream("http://a"), listen="b:1", admin="b:2", workers=3)
+    assert [listener.address for listener in config.listeners] == ["b:1"]
+    assert config.admin.address == "b:2"
+    assert config.workers_count() == 3
+    assert override(config) == config
+
+
+def test_override_blames_the_options() -> None:
+    with pytest.raises(ConfigError) as caught:
+        override(for_upstream("http://a"), listen="x", admin="y", workers=0)
+    assert {fault.path for fault in caught.value.faults} == {"--listen", "--admin", "--workers"}
+
+
+def test_auto_is_at_least_one_worker() -> None:
+    config = for_upstream("http://a")
+    assert config.workers == "auto"
+    assert config.workers_count() >= 1
