@@ -1,0 +1,3 @@
+//! What one operation of each primitive costs.
+
+fn main() {}
