@@ -82,7 +82,7 @@ def test_toml_and_json_faults_carry_the_key_path(tmp_path: Path, name: str) -> N
     path = tmp_path / name
     texts = {
         "gateway.toml": '[[proxies]]\nname = "a"\nupstream = "http://a"\ntimeout.dial = true\n',
-        "gateway.json": '{"proxies": [{"name": "a", "upstream": "http://a", "timeout":{"dial":""}}]}',
+        "gateway.json": '{"proxies": [{"name": "a", "timeout": {"dial": true}}]}',
     }
     path.write_text(texts[name])
     with pytest.raises(ConfigError, match=r"proxies\[0\]\.timeout\.dial: must be a number"):

@@ -3,10 +3,11 @@
 from gatewayx.config.compile import compile_engine
 from gatewayx.config.fault import ConfigError, Fault
 from gatewayx.config.load import for_upstream, load_file, override
-from gatewayx.config.model import GatewayConfig, ProxyConfig
+from gatewayx.config.model import AdminConfig, GatewayConfig, ProxyConfig
 from gatewayx.config.validate import validate
 
 __all__ = [
+    "AdminConfig",
     "ConfigError",
     "Fault",
     "GatewayConfig",

@@ -1,0 +1,132 @@
+"""Families in, exposition text out.
+
+The counting is done natively, in memory that the workers share; here it only becomes text.
+Prometheus text writes bucket bounds in their shortest form (`1`), as Go programs and Envoy do;
+OpenMetrics asks for canonical numbers (`1.0`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+from prometheus_client.exposition import generate_latest
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.registry import Collector
+
+from gatewayx.admin.state import Family
+
+TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+Rows = Callable[[], Iterable[tuple[Any, ...]]]
+
+
+class FamiliesCollector(Collector):
+    """Reads the families at every scrape; holds no values itself."""
+
+    def __init__(self, rows: Rows, write_bound: Callable[[float], str]) -> None:
+        self._rows = rows
+        self._write_bound = write_bound
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: reading the families at registration would tell no more than their names."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """One metric for each family, in the order of the rows."""
+        for row in self._rows():
+            family = Family(*row)
+            if family.kind == "histogram":
+                yield self._histogram(family)
+            else:
+                yield _plain(family)
+
+    def _histogram(self, family: Family) -> Metric:
+        metric = HistogramMetricFamily(family.name, family.help, labels=family.label_names)
+        bounds = [*map(self._write_bound, family.bounds), "+Inf"]
+        for labels, buckets, total in family.samples:
+            metric.add_metric(labels, list(zip(bounds, buckets, strict=True)), sum_value=total)
+        return metric
+
+
+def _plain(family: Family) -> Metric:
+    kind = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
+    metric = kind(family.name, family.help, labels=family.label_names)
+    for labels, value in family.samples:
+        metric.add_metric(labels, value)
+    return metric
+
+
+class Exposition:
+    """The metrics page in both formats, with the supervisor's own process figures in it."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._text = _registry(FamiliesCollector(rows, "{:g}".format))
+        self._openmetrics = _registry(FamiliesCollector(rows, repr))
+
+    def render(self, accept: str) -> tuple[bytes, str]:
+        """The page and its content type, by the request's Accept field."""
+        if prefers_openmetrics(accept):
+            page: bytes = generate_openmetrics(self._openmetrics)  # type: ignore[no-untyped-call]
+            return page, OPENMETRICS_TYPE
+        return generate_latest(self._text), TEXT_TYPE
+
+
+def _registry(collector: FamiliesCollector) -> CollectorRegistry:
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(collector)
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    return registry
+
+
+def prefers_openmetrics(accept: str) -> bool:
+    """Whether OpenMetrics is named, and liked at least as well as plain text (RFC 9110 section
+    12.5.1).
+    """
+    weights = {"application/openmetrics-text": 0.0, "text/plain": 0.0}
+    for part in accept.split(","):
+        media, *parameters = (piece.strip().lower() for piece in part.split(";"))
+        if media in weights:
+            weights[media] = max(weights[media], _quality(parameters))
+    openmetrics, text = weights.values()
+    return openmetrics > 0 and openmetrics >= text
+
+
+def _quality(parameters: list[str]) -> float:
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                return float(value)
+            except ValueError:
+                return 0.0
+    return 1.0
+
+
+def as_json(rows: Iterable[tuple[Any, ...]]) -> dict[str, Any]:
+    """The same families for programs that would rather not parse text."""
+    return {family.name: _family_as_json(family) for family in (Family(*row) for row in rows)}
+
+
+def _family_as_json(family: Family) -> dict[str, Any]:
+    samples: list[dict[str, Any]] = []
+    for labels, *figures in family.samples:
+        sample: dict[str, Any] = {"labels": dict(zip(family.label_names, labels, strict=True))}
+        if family.kind == "histogram":
+            buckets, total = figures
+            bounds = [*map("{:g}".format, family.bounds), "+Inf"]
+            sample["buckets"] = dict(zip(bounds, buckets, strict=True))
+            sample |= {"sum": total, "count": buckets[-1]}
+        else:
+            sample["value"] = figures[0]
+        samples.append(sample)
+    return {"kind": family.kind, "help": family.help, "samples": samples}

@@ -1,0 +1,68 @@
+"""What the admin API reads of the running gateway, which the supervisor provides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol
+
+from gatewayx.config import GatewayConfig
+
+
+class Family(NamedTuple):
+    """All series of one metric, summed over the workers.
+
+    Attributes:
+        name: As users see it; a counter's name includes `_total` where it has it.
+        kind: Of every series.
+        help: One sentence.
+        label_names: In the order of the label values of a sample.
+        samples: `(label_values, value)`, or for a histogram `(label_values, buckets, sum)`, where
+            buckets are cumulative counts, one for each bound and a last one for +Inf.
+        bounds: Upper bounds of a histogram's buckets, without +Inf; empty for other kinds.
+    """
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    help: str
+    label_names: tuple[str, ...]
+    samples: Sequence[tuple[Any, ...]]
+    bounds: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """One worker process, now.
+
+    Attributes:
+        slot: Its place among the workers, from 0; a replacement takes the same one.
+        pid: The process that holds the slot.
+        state: starting, serving, draining or dead.
+        restarts: How often the slot's process has been replaced.
+    """
+
+    slot: int
+    pid: int
+    state: str
+    restarts: int
+
+
+class AdminState(Protocol):
+    """The running gateway, as the admin API sees it. Methods are quick and run on the loop."""
+
+    @property
+    def config(self) -> GatewayConfig:
+        """The configuration in force."""
+        ...
+
+    def metrics(self) -> Iterable[tuple[Any, ...]]:
+        """Rows with the items of `Family`, in its order."""
+        ...
+
+    def ready(self) -> bool:
+        """Whether the gateway accepts requests."""
+        ...
+
+    def workers(self) -> Sequence[WorkerStatus]:
+        """Every worker slot."""
+        ...
