@@ -20,20 +20,21 @@ async def ask_as_superuser(port: int, path: str, **fields: str) -> Answer:
     return await ask(port, path, Authorization=f"Bearer {TOKEN}", **fields)
 
 
-@pytest.mark.parametrize("path", [*PROTECTED, "/nothing/here", "/docs", "/healthz/", "//healthz"])
 @pytest.mark.parametrize(
     "offered",
     [None, "", "Bearer", "Bearer ", f"Bearer {TOKEN}x", f"Basic {TOKEN}", TOKEN, "Bearer \xe9"],
 )
-async def test_a_stranger_learns_nothing(port: int, path: str, offered: str | None) -> None:
-    answer = await ask(port, path, **({} if offered is None else {"Authorization": offered}))
-    assert answer.status == 401
-    assert answer.fields["WWW-Authenticate"] == 'Bearer realm="gatewayx"'
-    assert json.loads(answer.body) == {
-        "error": "Authentication Required",
-        "details": "the superuser token is missing or wrong",
-        "reason": "unauthenticated",
-    }
+async def test_a_stranger_learns_nothing(port: int, offered: str | None) -> None:
+    for path in [*PROTECTED, "/nothing/here", "/docs", "/healthz/", "//healthz"]:
+        fields = {} if offered is None else {"Authorization": offered}
+        answer = await ask(port, path, **fields)
+        assert answer.status == 401
+        assert answer.fields["WWW-Authenticate"] == 'Bearer realm="gatewayx"'
+        assert json.loads(answer.body) == {
+            "error": "Authentication Required",
+            "details": "the superuser token is missing or wrong",
+            "reason": "unauthenticated",
+        }
 
 
 async def test_two_authorization_fields_are_refused(port: int) -> None:
@@ -46,9 +47,9 @@ async def test_two_authorization_fields_are_refused(port: int) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
-@pytest.mark.parametrize("path", PROTECTED)
-async def test_the_superuser_is_let_through(port: int, path: str, scheme: str) -> None:
-    assert (await ask(port, path, Authorization=f"{scheme} {TOKEN}")).status == 200
+async def test_the_superuser_is_let_through(port: int, scheme: str) -> None:
+    for path in PROTECTED:
+        assert (await ask(port, path, Authorization=f"{scheme} {TOKEN}")).status == 200
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])

@@ -1,0 +1,5 @@
+"""`python -m gatewayx` is `gatewayx`."""
+
+from gatewayx.cli import main
+
+main()

@@ -1,0 +1,89 @@
+"""The commands and their arguments."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from gatewayx.cli import report
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def program() -> None:
+    """GatewayX: a hardened HTTP gateway for fragile back ends."""
+
+
+@program.command()
+@click.option("-c", "--config", "path", type=_FILE, help="Configuration: YAML, TOML or JSON.")
+@click.option("--upstream", metavar="URL", help="Send every path here; no file needed.")
+@click.option("--listen", metavar="ADDRESS", help="Listen here, in place of the file's listeners.")
+@click.option("--admin", metavar="ADDRESS", help="Where the admin API listens.")
+@click.option(
+    "--workers",
+    metavar="N",
+    callback=lambda _context, _option, text: _number_or_word(text),
+    help="Processes that carry traffic, or auto.",
+)
+def serve(
+    path: Path | None,
+    upstream: str | None,
+    listen: str | None,
+    admin: str | None,
+    workers: int | str | None,
+) -> int:
+    """Run the gateway until SIGTERM or SIGINT.
+
+    Takes a configuration file, or the URL of one upstream. SIGHUP reads the file again.
+    """
+    from gatewayx.config import ConfigError, for_upstream, load_file, override
+
+    try:
+        if path is not None and upstream is None:
+            config = load_file(path)
+        elif upstream is not None and path is None:
+            config = for_upstream(upstream)
+        else:
+            raise click.UsageError("give either -c FILE or --upstream URL")
+        config = override(config, listen=listen, admin=admin, workers=workers)
+        from gatewayx.server.supervisor import serve as run
+
+        return run(config, config_path=path)
+    except ConfigError as error:
+        return report.faults(error.faults)
+
+
+@program.command()
+@click.option("-c", "--config", "path", type=_FILE, required=True, help="The file to check.")
+def check(path: Path) -> int:
+    """Check a configuration file and name every fault with its place."""
+    from gatewayx.config import ConfigError, load_file
+
+    try:
+        return report.valid(path, load_file(path))
+    except ConfigError as error:
+        return report.faults(error.faults)
+
+
+@program.command()
+def version() -> int:
+    """Print the version."""
+    return report.version()
+
+
+def _number_or_word(text: str | None) -> int | str | None:
+    return int(text) if text and text.isascii() and text.isdecimal() else text
+
+
+@program.result_callback()
+def _exit(status: int) -> NoReturn:
+    sys.exit(status)
+
+
+def main() -> NoReturn:
+    """Run the program with the process's arguments; end the process with the exit status."""
+    program.main()
