@@ -172,7 +172,7 @@ def test_override_puts_options_over_a_file() -> None:
     config = override(for_upstream("http://a"), listen="b:1", admin="b:2", workers=3)
     assert [listener.address for listener in config.listeners] == ["b:1"]
     assert config.admin.address == "b:2"
-    assert config.workers_count() == 3
+    assert config.workers == 3
     assert override(config) == config
 
 
@@ -180,9 +180,3 @@ def test_override_blames_the_options() -> None:
     with pytest.raises(ConfigError) as caught:
         override(for_upstream("http://a"), listen="x", admin="y", workers=0)
     assert {fault.path for fault in caught.value.faults} == {"--listen", "--admin", "--workers"}
-
-
-def test_auto_is_at_least_one_worker() -> None:
-    config = for_upstream("http://a")
-    assert config.workers == "auto"
-    assert config.workers_count() >= 1

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from gatewayx.cli import report
+
+if TYPE_CHECKING:
+    from gatewayx.config import GatewayConfig
 
 _FILE = click.Path(path_type=Path)
 
@@ -38,7 +41,7 @@ def serve(
 ) -> int:
     """Run the gateway until SIGTERM or SIGINT.
 
-    Takes a configuration file, or the URL of one upstream. SIGHUP reads the file again.
+    Takes a configuration file, or the URL of one upstream. A second SIGINT ends it at once.
     """
     from gatewayx.config import ConfigError, for_upstream, load_file, override
 
@@ -50,11 +53,19 @@ def serve(
         else:
             raise click.UsageError("give either -c FILE or --upstream URL")
         config = override(config, listen=listen, admin=admin, workers=workers)
-        from gatewayx.server.supervisor import serve as run
-
-        return run(config, config_path=path)
+        return _run(config, path)
     except ConfigError as error:
         return report.faults(error.faults)
+
+
+def _run(config: GatewayConfig, path: Path | None) -> int:
+    from gatewayx.server.sockets import ListenError
+    from gatewayx.server.supervisor import serve as run
+
+    try:
+        return run(config, config_path=path, say=report.say)
+    except (ListenError, OSError) as error:
+        return report.failure(error)
 
 
 @program.command()

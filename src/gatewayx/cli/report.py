@@ -1,6 +1,6 @@
 """What a person sees on a terminal, and what a program sees on a pipe.
 
-Results go to standard output, faults to standard error. Colour and tables are for terminals only;
+Results go to standard output; faults and the operator's messages to standard error. Colour and tables are for terminals only;
 rich is imported only there.
 """
 
@@ -16,6 +16,17 @@ if TYPE_CHECKING:
     from gatewayx.config import Fault, GatewayConfig
 
 DONE, FAILED, WRONG_USE = 0, 1, 2
+
+
+def say(line: str) -> None:
+    """Tell the operator something. Standard output is left to the access log."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def failure(error: Exception) -> int:
+    """Say why the program ends."""
+    say(f"gatewayx: {error}")
+    return FAILED
 
 
 def faults(found: Sequence[Fault]) -> int:

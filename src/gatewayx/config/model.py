@@ -8,7 +8,6 @@ changed configuration is a new one.
 
 from __future__ import annotations
 
-import os
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -272,7 +271,3 @@ class GatewayConfig(Section):
     buffers: BufferConfig = BufferConfig()
     access_log: AccessLogConfig = AccessLogConfig()
     proxies: Annotated[tuple[ProxyConfig, ...], Field(strict=False, max_length=1000)] = ()
-
-    def workers_count(self) -> int:
-        """The number of worker processes, with `auto` worked out for this machine."""
-        return len(os.sched_getaffinity(0)) if self.workers == "auto" else self.workers
