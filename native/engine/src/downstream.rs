@@ -1,0 +1,191 @@
+//! A caller's connection and the one exchange that it may have under way.
+//!
+//! ```text
+//!            head whole                 body whole
+//!   Head ───────────────► RequestBody ─────────────► Response ──► Head (keep-alive)
+//!    │                        │                          │
+//!    │ refused                │ answered early           │ 101
+//!    ▼                        ▼                          ▼
+//!  Discard / Linger ◄──── Discard / Linger            Tunnel
+//! ```
+//!
+//! `Discard` reads a small refused body so that the connection can serve on; `Linger` has sent its last
+//! byte and reads a little longer so that a reset does not overtake it.
+
+use std::rc::Rc;
+
+use gatewayx_http::{HeadScan, Method, Version};
+
+use crate::body::Body;
+use crate::error::Reason;
+use crate::output::Outbox;
+use crate::proxy::Proxy;
+use crate::rewrite::OutFraming;
+use crate::slab::Key;
+use crate::timers::{NEVER, Timer};
+
+/// Longest text of an address: an IPv6 one with an embedded IPv4 address.
+const PEER_MAX_BYTES: usize = 45;
+
+/// Buffers larger than this are given back between exchanges.
+const KEEP_MAX_BYTES: usize = 4 * 1024;
+
+/// The caller's address as text.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    text: [u8; PEER_MAX_BYTES],
+    len: u8,
+}
+
+impl Peer {
+    /// Takes an address as text; what is no address (a Unix socket) becomes `unknown`.
+    pub fn new(text: &str) -> Self {
+        let text = if text.is_empty() || text.len() > PEER_MAX_BYTES {
+            "unknown"
+        } else {
+            text
+        };
+        let mut peer = Self {
+            text: [0; PEER_MAX_BYTES],
+            len: text.len() as u8,
+        };
+        peer.text[..text.len()].copy_from_slice(text.as_bytes());
+        peer
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.text[..usize::from(self.len)]
+    }
+}
+
+/// Where a caller's connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DownstreamPhase {
+    /// Waiting for a request, or for the rest of its head.
+    Head,
+    /// The body is being forwarded.
+    RequestBody,
+    /// The request is whole; the response is awaited or being forwarded.
+    Response,
+    /// So many bytes of a refused body are still to be read.
+    Discard,
+    /// Everything is sent; what still arrives is thrown away.
+    Linger,
+    /// Bytes go both ways after a 101.
+    Tunnel,
+}
+
+pub(crate) struct Downstream {
+    // connection
+    pub(crate) peer: Peer,
+    pub(crate) phase: DownstreamPhase,
+    /// Bytes received and not yet used: part of a head, pipelined requests, a body without an upstream.
+    pub(crate) inbuf: Vec<u8>,
+    pub(crate) scan: HeadScan,
+    pub(crate) outbox: Outbox,
+    /// Bytes of the present head have arrived, so its absolute deadline runs.
+    pub(crate) head_begun: bool,
+    /// Bytes the driver could not send yet.
+    pub(crate) unsent_bytes: usize,
+    pub(crate) reading_paused: bool,
+    /// The caller has shut down its sending side.
+    pub(crate) ended: bool,
+    // deadlines; the timer fires at the earlier
+    pub(crate) timer: Timer,
+    pub(crate) phase_deadline_ns: u64,
+    pub(crate) total_deadline_ns: u64,
+    // exchange
+    pub(crate) exchange: Exchange,
+}
+
+impl Downstream {
+    pub(crate) fn new(peer: Peer) -> Self {
+        Self {
+            peer,
+            phase: DownstreamPhase::Head,
+            inbuf: Vec::new(),
+            scan: HeadScan::default(),
+            outbox: Outbox::default(),
+            head_begun: true,
+            unsent_bytes: 0,
+            reading_paused: false,
+            ended: false,
+            timer: Timer::default(),
+            phase_deadline_ns: NEVER,
+            total_deadline_ns: NEVER,
+            exchange: Exchange::default(),
+        }
+    }
+
+    /// Whether nothing has arrived of a next request.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.phase == DownstreamPhase::Head && self.inbuf.is_empty()
+    }
+}
+
+/// One request and its response.
+#[derive(Default)]
+pub(crate) struct Exchange {
+    /// An exchange is under way: its head was read, or refused.
+    pub(crate) active: bool,
+    /// `None` until routed.
+    pub(crate) proxy: Option<Rc<Proxy>>,
+    pub(crate) holds_permit: bool,
+    // request
+    pub(crate) method: Method,
+    pub(crate) version: Version,
+    pub(crate) keep_alive: bool,
+    /// The caller waits for 100 before it sends the body.
+    pub(crate) awaits_continue: bool,
+    pub(crate) upgrade: bool,
+    pub(crate) body: Body,
+    pub(crate) body_chunked: bool,
+    /// Body bytes seen, to hold against the limit.
+    pub(crate) body_bytes: u64,
+    /// The head as it goes upstream, kept until the response begins.
+    pub(crate) request_head: Vec<u8>,
+    pub(crate) request_id: Vec<u8>,
+    /// Method and target, for the log; empty while it is off.
+    pub(crate) log_method: Vec<u8>,
+    pub(crate) log_target: Vec<u8>,
+    // upstream
+    pub(crate) upstream: Option<Key>,
+    pub(crate) target: usize,
+    pub(crate) retried: bool,
+    // response
+    pub(crate) status: u16,
+    pub(crate) response_started: bool,
+    pub(crate) out_framing: OutFraming,
+    pub(crate) informational_count: u8,
+    pub(crate) reason: Option<Reason>,
+    // books
+    pub(crate) started_ns: u64,
+    pub(crate) dispatched_ns: u64,
+    pub(crate) upstream_ended_ns: u64,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) concurrent_count: u64,
+}
+
+impl Exchange {
+    /// Makes ready for the next exchange. Small buffers keep their memory, so that a busy connection
+    /// allocates nothing a request.
+    pub(crate) fn reset(&mut self) {
+        *self = Self {
+            request_head: emptied(&mut self.request_head),
+            request_id: emptied(&mut self.request_id),
+            log_method: emptied(&mut self.log_method),
+            log_target: emptied(&mut self.log_target),
+            ..Self::default()
+        };
+    }
+}
+
+fn emptied(buf: &mut Vec<u8>) -> Vec<u8> {
+    let mut buf = std::mem::take(buf);
+    if buf.capacity() > KEEP_MAX_BYTES {
+        return Vec::new();
+    }
+    buf.clear();
+    buf
+}

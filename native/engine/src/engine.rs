@@ -1,0 +1,597 @@
+//! The engine: its state, its inputs and its outputs. What an input leads to stands in `request.rs` (caller
+//! to target), `response.rs` (target to caller) and `finish.rs` (how exchanges and connections end).
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use gatewayx_http::{HeadLimits, RequestHead, ResponseHead};
+use gatewayx_telemetry::{Cells, Region};
+
+use crate::config::Config;
+use crate::downstream::{Downstream, DownstreamPhase, Peer};
+use crate::error::Reason;
+use crate::metrics::cell;
+use crate::output::{Action, CloseMode, ConnId, Output, SegmentId, Segments};
+use crate::pool::IdlePool;
+use crate::proxy::{Proxy, Target};
+use crate::request_id::RequestIds;
+use crate::route::Routes;
+use crate::slab::{Key, Slab};
+use crate::timers::{Due, NEVER, Timers};
+use crate::upstream::{Upstream, UpstreamPhase};
+
+/// Pipelined bytes that are kept while a response is under way; then the connection is not read.
+const PIPELINE_MAX_BYTES: usize = 32 * 1024;
+
+/// Why a dial gave no connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DialError {
+    /// Refused, unreachable, or the name is unknown.
+    Failed,
+    /// The driver gave up before the engine's own deadline.
+    TimedOut,
+}
+
+/// One worker's proxy. See the crate documentation for the contract with its driver.
+pub struct Engine {
+    // configuration
+    pub(crate) cfg: Config,
+    pub(crate) limits: HeadLimits,
+    pub(crate) via_line: Vec<u8>,
+    pub(crate) routes: Routes,
+    pub(crate) proxies: Vec<Rc<Proxy>>,
+    pub(crate) targets: Vec<Target>,
+    target_ids: HashMap<Target, u32>,
+    // connections
+    pub(crate) downstreams: Slab<Downstream>,
+    pub(crate) upstreams: Slab<Upstream>,
+    pub(crate) pool: IdlePool,
+    pub(crate) timers: Timers,
+    pub(crate) draining: bool,
+    // outputs
+    pub(crate) out: Output,
+    pub(crate) access_log: Vec<u8>,
+    /// What to add to `now_ns` to get nanoseconds since 1970.
+    pub(crate) wall_offset_ns: u64,
+    // metrics
+    region: Region,
+    slot: u32,
+    pub(crate) cells: Cells,
+    // scratch, kept for its memory
+    pub(crate) request_head: RequestHead,
+    pub(crate) response_head: ResponseHead,
+    pub(crate) ids: RequestIds,
+}
+
+/// How many of each thing the engine holds: zero after the last exchange but for the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// Callers' connections.
+    pub downstreams: usize,
+    /// Connections to targets, idle ones included.
+    pub upstreams: usize,
+    /// Idle ones.
+    pub idle_upstreams: usize,
+    /// Exchanges under way.
+    pub exchanges: usize,
+}
+
+impl Engine {
+    /// An engine that records into `slot` of `region` and draws request ids from `seed`.
+    pub fn new(cfg: Config, region: Region, slot: u32, seed: u64) -> Self {
+        let mut engine = Self {
+            limits: HeadLimits::default(),
+            via_line: Vec::new(),
+            routes: Routes::default(),
+            proxies: Vec::new(),
+            targets: Vec::new(),
+            target_ids: HashMap::new(),
+            downstreams: Slab::new(),
+            upstreams: Slab::new(),
+            pool: IdlePool::default(),
+            timers: Timers::default(),
+            draining: false,
+            out: Output::default(),
+            access_log: Vec::new(),
+            wall_offset_ns: 0,
+            cells: region.cells(slot, 0),
+            region,
+            slot,
+            request_head: RequestHead::default(),
+            response_head: ResponseHead::default(),
+            ids: RequestIds::new(seed),
+            cfg,
+        };
+        engine.install();
+        engine
+    }
+
+    /// Switches to another configuration. Exchanges under way finish on the one they began with.
+    pub fn handle_config(&mut self, cfg: Config) {
+        self.cfg = cfg;
+        self.install();
+    }
+
+    fn install(&mut self) {
+        let limits = &self.cfg.downstream;
+        self.limits = HeadLimits {
+            head_max_bytes: limits.head_max_bytes,
+            target_max_bytes: limits.target_max_bytes,
+            fields_max_count: limits.fields_max,
+        };
+        self.via_line = format!("Via: 1.1 {}\r\n", self.cfg.server_name).into_bytes();
+        self.routes = Routes::default();
+        self.proxies.clear();
+        for cfg in self.cfg.proxies.clone() {
+            let targets = cfg
+                .upstreams
+                .iter()
+                .map(|upstream| {
+                    let target = Target::of(upstream);
+                    *self.target_ids.entry(target).or_insert_with_key(|target| {
+                        self.targets.push(target.clone());
+                        self.targets.len() as u32 - 1
+                    })
+                })
+                .collect();
+            if cfg.active {
+                self.routes
+                    .insert(cfg.host.as_deref(), &cfg.path, self.proxies.len() as u32);
+            }
+            self.proxies
+                .push(Rc::new(Proxy::new(cfg, &self.region, self.slot, targets)));
+        }
+    }
+
+    /// Tells the engine what to add to its clock to get Unix time; the access log needs it.
+    pub fn set_wall_offset_ns(&mut self, wall_offset_ns: u64) {
+        self.wall_offset_ns = wall_offset_ns;
+    }
+
+    // ---- inputs: callers
+
+    /// A caller has connected.
+    pub fn handle_downstream_opened(&mut self, now_ns: u64, peer: Peer) -> Key {
+        let key = self.downstreams.insert(Downstream::new(peer));
+        self.cells.add(cell::DOWNSTREAM_ACCEPTED, 1);
+        self.cells.add(cell::DOWNSTREAM_OPEN, 1);
+        let deadline_ns = after(now_ns, self.cfg.downstream.request_head_ms);
+        self.set_phase_deadline(key, deadline_ns);
+        key
+    }
+
+    /// A caller has sent bytes. `input` must stay as it is until the drain that follows has ended.
+    pub fn handle_downstream_data(&mut self, now_ns: u64, key: Key, input: &[u8]) {
+        let Some(downstream) = self.downstreams.find(key) else {
+            return;
+        };
+        if !downstream.inbuf.is_empty() {
+            downstream.inbuf.extend_from_slice(input);
+            return self.reread_downstream(now_ns, key);
+        }
+        let used = self.read_downstream(now_ns, key, input, true);
+        if used < input.len()
+            && let Some(downstream) = self.downstreams.find(key)
+        {
+            downstream.inbuf.extend_from_slice(&input[used..]);
+        }
+        self.regulate_downstream(now_ns, key);
+    }
+
+    /// Goes on with bytes that were kept: a next request, or a body that waited for its upstream.
+    pub(crate) fn reread_downstream(&mut self, now_ns: u64, key: Key) {
+        let Some(downstream) = self.downstreams.find(key) else {
+            return;
+        };
+        let mut kept = std::mem::take(&mut downstream.inbuf);
+        let used = self.read_downstream(now_ns, key, &kept, false);
+        if used < kept.len()
+            && let Some(downstream) = self.downstreams.find(key)
+        {
+            kept.drain(..used);
+            downstream.inbuf = kept;
+        }
+        self.regulate_downstream(now_ns, key);
+    }
+
+    /// A caller has shut down its sending side, or closed.
+    pub fn handle_downstream_eof(&mut self, now_ns: u64, key: Key) {
+        let Some(downstream) = self.downstreams.find(key) else {
+            return;
+        };
+        match downstream.phase {
+            DownstreamPhase::Head if downstream.inbuf.is_empty() => {
+                self.remove_downstream(key, CloseMode::Graceful);
+            }
+            DownstreamPhase::Head => self.refuse(now_ns, key, Reason::RequestIncomplete),
+            DownstreamPhase::RequestBody => self.fail(now_ns, key, Reason::RequestIncomplete),
+            DownstreamPhase::Response => self.fail(now_ns, key, Reason::DownstreamClosed),
+            DownstreamPhase::Discard | DownstreamPhase::Linger => {
+                self.remove_downstream(key, CloseMode::Graceful);
+            }
+            DownstreamPhase::Tunnel => {
+                downstream.ended = true;
+                self.end_tunnel_side(now_ns, key, true);
+            }
+        }
+    }
+
+    /// A caller's connection is gone.
+    pub fn handle_downstream_closed(&mut self, now_ns: u64, key: Key) {
+        if !self.downstreams.contains(key) {
+            return;
+        }
+        if self.downstreams[key].exchange.active {
+            self.fail(now_ns, key, Reason::DownstreamClosed);
+        }
+        self.remove_downstream(key, CloseMode::Reset);
+    }
+
+    // ---- inputs: targets
+
+    /// A connection asked for by [`Action::Connect`] is open. `false`: it is not wanted any more.
+    pub fn handle_upstream_opened(&mut self, now_ns: u64, key: Key) -> bool {
+        let Some(upstream) = self.upstreams.find(key) else {
+            return false;
+        };
+        let Some(downstream) = upstream.downstream else {
+            return false;
+        };
+        upstream.phase = UpstreamPhase::AwaitingHead;
+        upstream.proxy.cells.add(cell::UPSTREAM_CONNECTS, 1);
+        upstream.proxy.cells.add(cell::UPSTREAM_ACTIVE, 1);
+        self.send_request_head(now_ns, downstream);
+        self.reread_downstream(now_ns, downstream);
+        true
+    }
+
+    /// A connection asked for could not be opened.
+    pub fn handle_connect_failed(&mut self, now_ns: u64, key: Key, error: DialError) {
+        let Some(upstream) = self.upstreams.remove(key) else {
+            return;
+        };
+        let Some(downstream) = upstream.downstream else {
+            return;
+        };
+        self.downstreams[downstream].exchange.upstream = None;
+        let reason = match error {
+            DialError::Failed => Reason::DialFailed,
+            DialError::TimedOut => Reason::DialTimeout,
+        };
+        self.fail(now_ns, downstream, reason);
+        self.reread_downstream(now_ns, downstream);
+    }
+
+    /// A target has sent bytes. `input` must stay as it is until the drain that follows has ended.
+    pub fn handle_upstream_data(&mut self, now_ns: u64, key: Key, input: &[u8]) {
+        let Some(upstream) = self.upstreams.find(key) else {
+            return;
+        };
+        let downstream = upstream.downstream;
+        if upstream.inbuf.is_empty() {
+            let used = self.read_upstream(now_ns, key, input, true);
+            if used < input.len()
+                && let Some(upstream) = self.upstreams.find(key)
+            {
+                upstream.inbuf.extend_from_slice(&input[used..]);
+            }
+        } else {
+            upstream.inbuf.extend_from_slice(input);
+            let mut kept = std::mem::take(&mut upstream.inbuf);
+            let used = self.read_upstream(now_ns, key, &kept, false);
+            if used < kept.len()
+                && let Some(upstream) = self.upstreams.find(key)
+            {
+                kept.drain(..used);
+                upstream.inbuf = kept;
+            }
+        }
+        if let Some(downstream) = downstream {
+            self.settle_downstream(now_ns, downstream);
+        }
+    }
+
+    /// A target has shut down its sending side.
+    pub fn handle_upstream_eof(&mut self, now_ns: u64, key: Key) {
+        self.handle_upstream_end(now_ns, key, true);
+    }
+
+    /// A target's connection is gone.
+    pub fn handle_upstream_closed(&mut self, now_ns: u64, key: Key) {
+        self.handle_upstream_end(now_ns, key, false);
+    }
+
+    fn handle_upstream_end(&mut self, now_ns: u64, key: Key, clean: bool) {
+        let Some(upstream) = self.upstreams.find(key) else {
+            return;
+        };
+        let downstream = upstream.downstream;
+        self.end_upstream(now_ns, key, clean);
+        if let Some(downstream) = downstream {
+            self.settle_downstream(now_ns, downstream);
+        }
+    }
+
+    /// Bytes to a target were refused by the kernel. What it has answered may still be read.
+    pub fn handle_upstream_send_failed(&mut self, key: Key) {
+        if let Some(upstream) = self.upstreams.find(key) {
+            upstream.send_failed = true;
+        }
+    }
+
+    // ---- inputs: flow control, time, life cycle
+
+    /// So many bytes to `conn` wait to be sent; `0` when all are on their way.
+    pub fn handle_unsent(&mut self, now_ns: u64, conn: ConnId, unsent_bytes: usize) {
+        match conn {
+            ConnId::Downstream(key) => {
+                let Some(downstream) = self.downstreams.find(key) else {
+                    return;
+                };
+                downstream.unsent_bytes = unsent_bytes;
+                if downstream.phase == DownstreamPhase::Response {
+                    let stalled_ms = self.cfg.downstream.write_idle_ms;
+                    let deadline_ns = if unsent_bytes > 0 {
+                        after(now_ns, stalled_ms)
+                    } else {
+                        NEVER
+                    };
+                    self.set_phase_deadline(key, deadline_ns);
+                }
+                if let Some(upstream) = self.downstreams[key].exchange.upstream {
+                    self.regulate_upstream(now_ns, upstream);
+                }
+                self.settle_downstream(now_ns, key);
+            }
+            ConnId::Upstream(key) => {
+                let Some(upstream) = self.upstreams.find(key) else {
+                    return;
+                };
+                upstream.unsent_bytes = unsent_bytes;
+                if let Some(downstream) = upstream.downstream {
+                    self.arm_request_stall(now_ns, key);
+                    self.settle_downstream(now_ns, downstream);
+                }
+            }
+        }
+    }
+
+    /// The time that [`Self::poll_deadline`] named has come (or any other time).
+    pub fn handle_timer(&mut self, now_ns: u64) {
+        while let Some(entry) = self.timers.pop_due(now_ns) {
+            match entry.1 {
+                ConnId::Downstream(key) => {
+                    let Some(downstream) = self.downstreams.find(key) else {
+                        continue;
+                    };
+                    if let Due::Fired = self.timers.settle(entry, &mut downstream.timer, now_ns) {
+                        self.on_downstream_timer(now_ns, key);
+                        self.settle_downstream(now_ns, key);
+                    }
+                }
+                ConnId::Upstream(key) => {
+                    let Some(upstream) = self.upstreams.find(key) else {
+                        continue;
+                    };
+                    let downstream = upstream.downstream;
+                    if let Due::Fired = self.timers.settle(entry, &mut upstream.timer, now_ns) {
+                        self.on_upstream_timer(now_ns, key);
+                        if let Some(downstream) = downstream {
+                            self.settle_downstream(now_ns, downstream);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Stops serving: idle connections close now, busy ones after their exchange.
+    pub fn handle_drain(&mut self) {
+        self.draining = true;
+        let idle: Vec<Key> = self
+            .downstreams
+            .keys()
+            .filter(|&key| self.downstreams[key].is_idle())
+            .collect();
+        for key in idle {
+            self.remove_downstream(key, CloseMode::Graceful);
+        }
+        self.close_idle_upstreams();
+    }
+
+    /// Closes every connection at once; exchanges under way are cut.
+    pub fn handle_shutdown(&mut self, now_ns: u64) {
+        self.draining = true;
+        for key in self.downstreams.keys().collect::<Vec<_>>() {
+            self.handle_downstream_closed(now_ns, key);
+        }
+        self.close_idle_upstreams();
+    }
+
+    fn close_idle_upstreams(&mut self) {
+        let idle: Vec<Key> = self
+            .upstreams
+            .keys()
+            .filter(|&key| self.upstreams[key].phase == UpstreamPhase::Idle)
+            .collect();
+        for key in idle {
+            self.close_upstream(key, CloseMode::Graceful);
+        }
+    }
+
+    // ---- outputs
+
+    /// The next thing to do; `None` ends the drain, and with it every range handed out.
+    #[inline]
+    pub fn poll_action(&mut self) -> Option<Action> {
+        let action = self.out.pop_action();
+        if action.is_none() {
+            while let Some(conn) = self.out.take_open() {
+                match conn {
+                    ConnId::Downstream(key) => {
+                        if let Some(downstream) = self.downstreams.find(key) {
+                            downstream.outbox = Default::default();
+                        }
+                    }
+                    ConnId::Upstream(key) => {
+                        if let Some(upstream) = self.upstreams.find(key) {
+                            upstream.outbox = Default::default();
+                        }
+                    }
+                }
+            }
+            self.out.clear();
+        }
+        action
+    }
+
+    /// The bytes of an [`Action::Send`], given the input of the present drain (empty if it had none).
+    #[inline]
+    pub fn segments<'a>(&'a self, first: SegmentId, input: &'a [u8]) -> Segments<'a> {
+        self.out.segments(first, input)
+    }
+
+    /// When to call [`Self::handle_timer`], in the driver's nanoseconds. May be early, is never late.
+    #[inline]
+    pub fn poll_deadline(&self) -> Option<u64> {
+        self.timers.next_ns()
+    }
+
+    /// Where an [`Action::Connect`] goes.
+    pub fn target(&self, target: u32) -> &Target {
+        &self.targets[target as usize]
+    }
+
+    /// Finished lines of the access log, taken away by swapping in an empty buffer.
+    pub fn access_log(&mut self) -> &mut Vec<u8> {
+        &mut self.access_log
+    }
+
+    /// The name of the proxy that records into `block`.
+    pub fn proxy_name(&self, block: u32) -> &str {
+        self.proxies
+            .iter()
+            .find(|proxy| proxy.cfg.block == block)
+            .map_or("", |proxy| &proxy.cfg.name)
+    }
+
+    /// What is alive.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            downstreams: self.downstreams.len(),
+            upstreams: self.upstreams.len(),
+            idle_upstreams: self.pool.len(),
+            exchanges: self
+                .downstreams
+                .keys()
+                .filter(|&key| self.downstreams[key].exchange.active)
+                .count(),
+        }
+    }
+
+    // ---- flow control
+
+    /// After anything that may let a caller's connection go on: reads on, or stops reading.
+    pub(crate) fn settle_downstream(&mut self, now_ns: u64, key: Key) {
+        let Some(downstream) = self.downstreams.find(key) else {
+            return;
+        };
+        if downstream.inbuf.is_empty() {
+            self.regulate_downstream(now_ns, key);
+        } else {
+            self.reread_downstream(now_ns, key);
+        }
+    }
+
+    /// Reads from a caller exactly while what it sends can be used or kept within bounds.
+    pub(crate) fn regulate_downstream(&mut self, now_ns: u64, key: Key) {
+        let high_water_bytes = self.cfg.buffer.high_water_bytes;
+        let Some(downstream) = self.downstreams.find(key) else {
+            return;
+        };
+        let reads = match downstream.phase {
+            DownstreamPhase::Head => downstream.unsent_bytes <= high_water_bytes,
+            DownstreamPhase::Response => downstream.inbuf.len() < PIPELINE_MAX_BYTES,
+            DownstreamPhase::Discard | DownstreamPhase::Linger => true,
+            DownstreamPhase::RequestBody | DownstreamPhase::Tunnel => {
+                downstream.exchange.upstream.is_some_and(|upstream| {
+                    let upstream = &self.upstreams[upstream];
+                    upstream.phase != UpstreamPhase::Connecting
+                        && upstream.unsent_bytes <= high_water_bytes
+                })
+            }
+        };
+        if reads != downstream.reading_paused {
+            return;
+        }
+        downstream.reading_paused = !reads;
+        let in_body = downstream.phase == DownstreamPhase::RequestBody;
+        let conn = ConnId::Downstream(key);
+        self.out.push_action(if reads {
+            Action::ResumeReading(conn)
+        } else {
+            Action::PauseReading(conn)
+        });
+        if in_body {
+            // The caller cannot make progress while it is not read.
+            let idle_ms = self.cfg.downstream.request_body_idle_ms;
+            self.set_phase_deadline(key, if reads { after(now_ns, idle_ms) } else { NEVER });
+        }
+    }
+
+    /// Reads from a target exactly while the caller takes what it sends.
+    pub(crate) fn regulate_upstream(&mut self, now_ns: u64, key: Key) {
+        let high_water_bytes = self.cfg.buffer.high_water_bytes;
+        let upstream = &mut self.upstreams[key];
+        let reads = match upstream.phase {
+            UpstreamPhase::ResponseBody | UpstreamPhase::Tunnel => upstream
+                .downstream
+                .is_none_or(|key| self.downstreams[key].unsent_bytes <= high_water_bytes),
+            _ => true,
+        };
+        if reads != upstream.reading_paused || upstream.phase == UpstreamPhase::Connecting {
+            return;
+        }
+        upstream.reading_paused = !reads;
+        if upstream.phase == UpstreamPhase::ResponseBody {
+            let idle_ms = upstream.proxy.cfg.timeout.body_idle_ms;
+            let deadline_ns = if reads { after(now_ns, idle_ms) } else { NEVER };
+            self.timers
+                .set(ConnId::Upstream(key), &mut upstream.timer, deadline_ns);
+        }
+        let conn = ConnId::Upstream(key);
+        self.out.push_action(if reads {
+            Action::ResumeReading(conn)
+        } else {
+            Action::PauseReading(conn)
+        });
+    }
+
+    // ---- deadlines
+
+    #[inline]
+    pub(crate) fn set_phase_deadline(&mut self, key: Key, deadline_ns: u64) {
+        let downstream = &mut self.downstreams[key];
+        downstream.phase_deadline_ns = deadline_ns;
+        let earlier_ns = deadline_ns.min(downstream.total_deadline_ns);
+        self.timers
+            .set(ConnId::Downstream(key), &mut downstream.timer, earlier_ns);
+    }
+
+    #[inline]
+    pub(crate) fn set_upstream_deadline(&mut self, key: Key, deadline_ns: u64) {
+        let upstream = &mut self.upstreams[key];
+        self.timers
+            .set(ConnId::Upstream(key), &mut upstream.timer, deadline_ns);
+    }
+}
+
+/// The time `wait_ms` from now; `0` is never.
+#[inline]
+pub(crate) fn after(now_ns: u64, wait_ms: u64) -> u64 {
+    if wait_ms == 0 {
+        NEVER
+    } else {
+        now_ns.saturating_add(wait_ms.saturating_mul(1_000_000))
+    }
+}

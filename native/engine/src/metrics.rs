@@ -1,0 +1,469 @@
+//! What is counted, where it lies in a block, and under which name users see it.
+//!
+//! Block 0 is the gateway's own (connections, and requests that reached no proxy); every proxy has one more.
+//! Each worker writes its own copy of a block, so recording is a plain load and store; a scrape adds up the
+//! copies.
+
+use gatewayx_telemetry::{Geometry, Histogram, LATENCY_BOUNDS_NS, Permits, Region};
+
+use crate::error::{REASON_COUNT, REASON_NAMES};
+
+/// Cells of a histogram: its buckets, the one without a bound, and the sum.
+const LATENCY_CELLS: u32 = Histogram::cells_count(LATENCY_BOUNDS_NS.len());
+
+/// Status codes 100 to 599 have a cell each; all others share one more.
+const STATUS_CELLS: u32 = 501;
+
+/// The cell that counts responses of a status.
+pub(crate) fn status_cell(status: u16) -> u32 {
+    match status {
+        100..=599 => cell::REQUESTS + u32::from(status) - 100,
+        _ => cell::REQUESTS + STATUS_CELLS - 1,
+    }
+}
+
+/// Offsets in a worker's block.
+pub(crate) mod cell {
+    use super::{LATENCY_CELLS, REASON_COUNT, STATUS_CELLS};
+
+    pub(crate) const ACTIVE: u32 = 0;
+    pub(crate) const UPSTREAM_ACTIVE: u32 = 1;
+    pub(crate) const UPSTREAM_IDLE: u32 = 2;
+    pub(crate) const UPSTREAM_CONNECTS: u32 = 3;
+    pub(crate) const UPSTREAM_REUSE: u32 = 4;
+    pub(crate) const RETRIES: u32 = 5;
+    pub(crate) const LIMITER_REJECTED: u32 = 6;
+    pub(crate) const BYTES_IN: u32 = 7;
+    pub(crate) const BYTES_OUT: u32 = 8;
+    pub(crate) const ODDITIES: u32 = 9;
+    pub(crate) const DOWNSTREAM_ACCEPTED: u32 = 10;
+    pub(crate) const DOWNSTREAM_OPEN: u32 = 11;
+    pub(crate) const BUFFERS_IN_USE: u32 = 12;
+    pub(crate) const BUFFERS_EXHAUSTED: u32 = 13;
+    pub(crate) const LOG_DROPPED: u32 = 14;
+    /// Permits that this worker holds, to be given back should it die.
+    pub(crate) const PERMITS_HELD: u32 = 15;
+    pub(crate) const UPSTREAM_LATENCY: u32 = 16;
+    pub(crate) const PROXY_LATENCY: u32 = UPSTREAM_LATENCY + LATENCY_CELLS;
+    pub(crate) const ERRORS: u32 = PROXY_LATENCY + LATENCY_CELLS;
+    pub(crate) const REQUESTS: u32 = ERRORS + REASON_COUNT as u32;
+    pub(crate) const COUNT: u32 = REQUESTS + STATUS_CELLS;
+}
+
+/// Offsets in the block that all workers share.
+pub(crate) mod shared_cell {
+    /// Permits in use.
+    pub(crate) const PERMITS: u32 = 0;
+    pub(crate) const COUNT: u32 = 8;
+}
+
+/// The gateway's own cells that a driver records into: see [`Region::cells`] of block 0.
+pub mod driver_cell {
+    use super::cell;
+
+    /// Receive buffers in use.
+    pub const BUFFERS_IN_USE: u32 = cell::BUFFERS_IN_USE;
+    /// Times that no pooled buffer was free.
+    pub const BUFFERS_EXHAUSTED: u32 = cell::BUFFERS_EXHAUSTED;
+    /// Log lines given up because the log could not keep pace.
+    pub const LOG_DROPPED: u32 = cell::LOG_DROPPED;
+}
+
+/// The layout of a region for so many workers and proxies.
+pub fn geometry(workers_count: u32, proxies_count: u32) -> Geometry {
+    Geometry {
+        slots_count: workers_count,
+        blocks_count: proxies_count + 1,
+        cells_per_block: cell::COUNT,
+        shared_cells_per_block: shared_cell::COUNT,
+    }
+}
+
+/// Sets right what a dead worker left behind: its permits are given back and its gauges are zero. Its
+/// counters stay, what it counted has happened.
+pub fn release_slot(region: &Region, slot: u32) {
+    let geometry = region.geometry();
+    for block in 0..geometry.blocks_count {
+        let cells = region.cells(slot, block);
+        let held_count = cells.load(cell::PERMITS_HELD);
+        if held_count > 0 {
+            Permits::new(&region.shared(block), shared_cell::PERMITS).release_many(held_count);
+        }
+        for gauge in GAUGES {
+            if cells.load(gauge) > 0 {
+                cells.store(gauge, 0);
+            }
+        }
+    }
+}
+
+const GAUGES: [u32; 6] = [
+    cell::ACTIVE,
+    cell::UPSTREAM_ACTIVE,
+    cell::UPSTREAM_IDLE,
+    cell::DOWNSTREAM_OPEN,
+    cell::BUFFERS_IN_USE,
+    cell::PERMITS_HELD,
+];
+
+/// How a family of metrics is typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Comes and goes.
+    Gauge,
+    /// Buckets and a sum.
+    Histogram,
+}
+
+impl Kind {
+    /// The name that Prometheus uses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// One series of a counter or gauge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// Values of the family's labels.
+    pub labels: Vec<String>,
+    /// The sum over all workers.
+    pub value: u64,
+}
+
+/// One series of a histogram.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistogramSample {
+    /// Values of the family's labels.
+    pub labels: Vec<String>,
+    /// Observations up to each bound, then all.
+    pub cumulative_counts: Vec<u64>,
+    /// Sum of the observations.
+    pub sum_ns: u64,
+}
+
+/// The series of a family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Samples {
+    /// Of a counter or gauge.
+    Numbers(Vec<Sample>),
+    /// Of a histogram, with its bounds.
+    Histograms(&'static [u64], Vec<HistogramSample>),
+}
+
+/// A metric with all its series.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Family {
+    /// Name, counters without their `_total`.
+    pub name: &'static str,
+    /// Type.
+    pub kind: Kind,
+    /// What it tells.
+    pub help: &'static str,
+    /// Label names.
+    pub labels: &'static [&'static str],
+    /// Values.
+    pub samples: Samples,
+}
+
+/// A proxy whose metrics are to be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Series {
+    /// The `proxy` label.
+    pub proxy: String,
+    /// Its block.
+    pub block: u32,
+    /// Its configured limit.
+    pub max_concurrent: u32,
+}
+
+enum Source {
+    Cell(u32),
+    Shared(u32),
+    Limit,
+    /// `(label value, cell)`, one series each.
+    Cells(&'static [(&'static str, u32)]),
+    Statuses,
+    Reasons,
+    Histogram(u32),
+}
+
+struct Metric {
+    name: &'static str,
+    kind: Kind,
+    help: &'static str,
+    labels: &'static [&'static str],
+    source: Source,
+}
+
+const BY_PROXY: &[&str] = &["proxy"];
+
+/// Metrics that every proxy has.
+const PROXY_METRICS: &[Metric] = &[
+    Metric {
+        name: "gateway_requests",
+        kind: Kind::Counter,
+        help: "Requests answered, by status code; 499 is a caller that left early.",
+        labels: &["proxy", "status"],
+        source: Source::Statuses,
+    },
+    Metric {
+        name: "gateway_errors",
+        kind: Kind::Counter,
+        help: "Requests that did not end well, by reason; 5xx is the upstream's own answer.",
+        labels: &["proxy", "type"],
+        source: Source::Reasons,
+    },
+    Metric {
+        name: "gateway_upstream_latency_seconds",
+        kind: Kind::Histogram,
+        help: "Time from dispatch to the upstream until the end of its response.",
+        labels: BY_PROXY,
+        source: Source::Histogram(cell::UPSTREAM_LATENCY),
+    },
+    Metric {
+        name: "gateway_proxy_latency_seconds",
+        kind: Kind::Histogram,
+        help: "Time that the gateway itself added to requests.",
+        labels: BY_PROXY,
+        source: Source::Histogram(cell::PROXY_LATENCY),
+    },
+    Metric {
+        name: "gateway_active_connections",
+        kind: Kind::Gauge,
+        help: "Requests being served.",
+        labels: BY_PROXY,
+        source: Source::Cell(cell::ACTIVE),
+    },
+    Metric {
+        name: "gateway_limiter_in_use",
+        kind: Kind::Gauge,
+        help: "Permits of max_concurrent in use.",
+        labels: BY_PROXY,
+        source: Source::Shared(shared_cell::PERMITS),
+    },
+    Metric {
+        name: "gateway_limiter_limit",
+        kind: Kind::Gauge,
+        help: "The configured max_concurrent; 0 is no limit.",
+        labels: BY_PROXY,
+        source: Source::Limit,
+    },
+    Metric {
+        name: "gateway_limiter_rejected",
+        kind: Kind::Counter,
+        help: "Requests refused because max_concurrent was reached.",
+        labels: BY_PROXY,
+        source: Source::Cell(cell::LIMITER_REJECTED),
+    },
+    Metric {
+        name: "gateway_upstream_connections",
+        kind: Kind::Gauge,
+        help: "Open connections to upstreams.",
+        labels: &["proxy", "state"],
+        source: Source::Cells(&[
+            ("active", cell::UPSTREAM_ACTIVE),
+            ("idle", cell::UPSTREAM_IDLE),
+        ]),
+    },
+    Metric {
+        name: "gateway_upstream_connects",
+        kind: Kind::Counter,
+        help: "Connections opened to upstreams.",
+        labels: BY_PROXY,
+        source: Source::Cell(cell::UPSTREAM_CONNECTS),
+    },
+    Metric {
+        name: "gateway_upstream_reuse",
+        kind: Kind::Counter,
+        help: "Requests sent over a pooled connection.",
+        labels: BY_PROXY,
+        source: Source::Cell(cell::UPSTREAM_REUSE),
+    },
+    Metric {
+        name: "gateway_upstream_oddities",
+        kind: Kind::Counter,
+        help: "Responses passed on although something about them was odd.",
+        labels: BY_PROXY,
+        source: Source::Cell(cell::ODDITIES),
+    },
+    Metric {
+        name: "gateway_retries",
+        kind: Kind::Counter,
+        help: "Requests sent a second time.",
+        labels: BY_PROXY,
+        source: Source::Cell(cell::RETRIES),
+    },
+    Metric {
+        name: "gateway_request_bytes",
+        kind: Kind::Counter,
+        help: "Bytes received from callers.",
+        labels: BY_PROXY,
+        source: Source::Cell(cell::BYTES_IN),
+    },
+    Metric {
+        name: "gateway_response_bytes",
+        kind: Kind::Counter,
+        help: "Bytes sent to callers.",
+        labels: BY_PROXY,
+        source: Source::Cell(cell::BYTES_OUT),
+    },
+];
+
+/// Metrics of the gateway as a whole.
+const GATEWAY_METRICS: &[Metric] = &[
+    Metric {
+        name: "gateway_downstream_connections_accepted",
+        kind: Kind::Counter,
+        help: "Connections accepted from callers.",
+        labels: &[],
+        source: Source::Cell(cell::DOWNSTREAM_ACCEPTED),
+    },
+    Metric {
+        name: "gateway_downstream_connections",
+        kind: Kind::Gauge,
+        help: "Open connections of callers.",
+        labels: &[],
+        source: Source::Cell(cell::DOWNSTREAM_OPEN),
+    },
+    Metric {
+        name: "gateway_buffer_pool_in_use",
+        kind: Kind::Gauge,
+        help: "Receive buffers in use.",
+        labels: &[],
+        source: Source::Cell(cell::BUFFERS_IN_USE),
+    },
+    Metric {
+        name: "gateway_buffer_pool_exhausted",
+        kind: Kind::Counter,
+        help: "Times that no pooled buffer was free and one was allocated.",
+        labels: &[],
+        source: Source::Cell(cell::BUFFERS_EXHAUSTED),
+    },
+    Metric {
+        name: "gateway_access_log_dropped",
+        kind: Kind::Counter,
+        help: "Access log lines given up because the log could not keep pace.",
+        labels: &[],
+        source: Source::Cell(cell::LOG_DROPPED),
+    },
+];
+
+/// Reads everything: the gateway's own metrics, then each proxy's. Requests that reached no proxy carry an
+/// empty `proxy` label.
+pub fn families(region: &Region, proxies: &[Series]) -> Vec<Family> {
+    let gateway = [Series {
+        proxy: String::new(),
+        block: 0,
+        max_concurrent: 0,
+    }];
+    let with_unrouted: Vec<Series> = gateway.iter().chain(proxies).cloned().collect();
+    let of_gateway = GATEWAY_METRICS
+        .iter()
+        .map(|metric| read(region, metric, &gateway));
+    let of_proxies = PROXY_METRICS.iter().map(|metric| {
+        let counts_unrouted = matches!(metric.source, Source::Statuses | Source::Reasons);
+        read(
+            region,
+            metric,
+            if counts_unrouted {
+                &with_unrouted
+            } else {
+                proxies
+            },
+        )
+    });
+    of_gateway.chain(of_proxies).collect()
+}
+
+fn read(region: &Region, metric: &Metric, series: &[Series]) -> Family {
+    let mut numbers = Vec::new();
+    let mut histograms = Vec::new();
+    for one in series {
+        let labels = |extra: Option<String>| match (metric.labels.len(), extra) {
+            (0, _) => Vec::new(),
+            (_, None) => vec![one.proxy.clone()],
+            (_, Some(extra)) => vec![one.proxy.clone(), extra],
+        };
+        let sum = |cell: u32| region.sum(one.block, cell);
+        match &metric.source {
+            Source::Cell(cell) => numbers.push(Sample {
+                labels: labels(None),
+                value: sum(*cell),
+            }),
+            Source::Shared(cell) => {
+                let value = region.shared(one.block).load(*cell);
+                numbers.push(Sample {
+                    labels: labels(None),
+                    value,
+                });
+            }
+            Source::Limit => {
+                let value = u64::from(one.max_concurrent);
+                numbers.push(Sample {
+                    labels: labels(None),
+                    value,
+                });
+            }
+            Source::Cells(cells) => numbers.extend(cells.iter().map(|&(label, cell)| Sample {
+                labels: labels(Some(label.to_owned())),
+                value: sum(cell),
+            })),
+            Source::Statuses => {
+                numbers.extend((0..STATUS_CELLS).filter_map(|offset| {
+                    let value = sum(cell::REQUESTS + offset);
+                    let other = offset == STATUS_CELLS - 1;
+                    let label = if other {
+                        "other".to_owned()
+                    } else {
+                        (offset + 100).to_string()
+                    };
+                    (value > 0).then(|| Sample {
+                        labels: labels(Some(label)),
+                        value,
+                    })
+                }));
+            }
+            Source::Reasons => {
+                numbers.extend(REASON_NAMES.iter().enumerate().filter_map(|(index, name)| {
+                    let value = sum(cell::ERRORS + index as u32);
+                    (value > 0).then(|| Sample {
+                        labels: labels(Some((*name).to_owned())),
+                        value,
+                    })
+                }));
+            }
+            Source::Histogram(first) => {
+                let mut total = 0;
+                let cumulative_counts = (0..=LATENCY_BOUNDS_NS.len() as u32)
+                    .map(|bucket| {
+                        total += sum(first + bucket);
+                        total
+                    })
+                    .collect();
+                histograms.push(HistogramSample {
+                    labels: labels(None),
+                    cumulative_counts,
+                    sum_ns: sum(first + LATENCY_CELLS - 1),
+                });
+            }
+        }
+    }
+    let samples = match metric.kind {
+        Kind::Histogram => Samples::Histograms(&LATENCY_BOUNDS_NS, histograms),
+        Kind::Counter | Kind::Gauge => Samples::Numbers(numbers),
+    };
+    Family {
+        name: metric.name,
+        kind: metric.kind,
+        help: metric.help,
+        labels: metric.labels,
+        samples,
+    }
+}

@@ -1,0 +1,389 @@
+//! From the caller to the target: heads, routing, dispatch, bodies.
+
+use gatewayx_http::{
+    CRLF, ChunkLimits, ChunkedDecoder, FieldId, Framing, LAST_CHUNK, Method, RequestHead,
+    TargetForm, parse_request, write_chunk_head,
+};
+use gatewayx_telemetry::Permits;
+
+use crate::body::Body;
+use crate::downstream::DownstreamPhase;
+use crate::engine::{Engine, after};
+use crate::error::Reason;
+use crate::metrics::{cell, shared_cell};
+use crate::output::{Action, ConnId, Piece};
+use crate::request_id;
+use crate::rewrite::{Identity, write_request};
+use crate::slab::Key;
+use crate::timers::NEVER;
+use crate::upstream::{Upstream, UpstreamPhase};
+
+impl Engine {
+    /// Uses as much of `bytes` as can be used now; returns how much. `is_input`: the bytes are the driver's
+    /// input, so that large pieces need no copy.
+    pub(crate) fn read_downstream(
+        &mut self,
+        now_ns: u64,
+        key: Key,
+        bytes: &[u8],
+        is_input: bool,
+    ) -> usize {
+        let mut at = 0;
+        while at < bytes.len() {
+            let Some(downstream) = self.downstreams.find(key) else {
+                return bytes.len();
+            };
+            let step = match downstream.phase {
+                DownstreamPhase::Head => self.read_request_head(now_ns, key, &bytes[at..]),
+                DownstreamPhase::RequestBody => {
+                    self.read_request_body(now_ns, key, bytes, at, is_input)
+                }
+                DownstreamPhase::Response => None,
+                DownstreamPhase::Discard => Some(self.discard(now_ns, key, &bytes[at..])),
+                DownstreamPhase::Linger => return bytes.len(),
+                DownstreamPhase::Tunnel => {
+                    self.tunnel_upstream(now_ns, key, bytes, at, is_input);
+                    return bytes.len();
+                }
+            };
+            match step {
+                Some(consumed) => at += consumed,
+                None => break,
+            }
+        }
+        at
+    }
+
+    fn read_request_head(&mut self, now_ns: u64, key: Key, bytes: &[u8]) -> Option<usize> {
+        let downstream = &mut self.downstreams[key];
+        let mut head = std::mem::take(&mut self.request_head);
+        let parsed = parse_request(bytes, &mut downstream.scan, &self.limits, &mut head);
+        let step = match parsed {
+            Ok(false) => {
+                if !downstream.head_begun {
+                    downstream.head_begun = true;
+                    let deadline_ns = after(now_ns, self.cfg.downstream.request_head_ms);
+                    self.set_phase_deadline(key, deadline_ns);
+                }
+                None
+            }
+            Ok(true) => {
+                downstream.scan = Default::default();
+                self.start(now_ns, key, bytes, &head);
+                Some(head.len)
+            }
+            Err(error) => {
+                self.refuse(now_ns, key, Reason::BadRequest(error));
+                Some(bytes.len())
+            }
+        };
+        self.request_head = head;
+        step
+    }
+
+    /// Answers bytes that are no request, and closes.
+    pub(crate) fn refuse(&mut self, now_ns: u64, key: Key, reason: Reason) {
+        let exchange = &mut self.downstreams[key].exchange;
+        exchange.reset();
+        exchange.active = true;
+        exchange.started_ns = now_ns;
+        self.ids.write(&mut exchange.request_id);
+        self.fail(now_ns, key, reason);
+    }
+
+    /// Begins the exchange of a whole head.
+    fn start(&mut self, now_ns: u64, key: Key, src: &[u8], head: &RequestHead) {
+        let downstream = &mut self.downstreams[key];
+        let exchange = &mut downstream.exchange;
+        exchange.reset();
+        exchange.active = true;
+        exchange.started_ns = now_ns;
+        exchange.method = head.method;
+        exchange.version = head.version;
+        exchange.keep_alive = head.keep_alive;
+        exchange.awaits_continue = head.expect_continue;
+        exchange.bytes_in = head.len as u64;
+        (exchange.body, exchange.body_chunked) = match head.framing {
+            Framing::None | Framing::Length(0) => (Body::Done, false),
+            Framing::Length(len_bytes) => (Body::Length(len_bytes), false),
+            Framing::Chunked => (
+                Body::Chunked(ChunkedDecoder::new(ChunkLimits::default())),
+                true,
+            ),
+        };
+        let callers_id = head
+            .fields
+            .iter()
+            .find(|field| field.id == FieldId::XRequestId && !field.hop_by_hop)
+            .map(|field| field.value.of(src))
+            .filter(|id| request_id::is_acceptable(id));
+        match callers_id {
+            Some(id) => exchange.request_id.extend_from_slice(id),
+            None => self.ids.write(&mut exchange.request_id),
+        }
+        if self.cfg.access_log.enabled {
+            exchange
+                .log_method
+                .extend_from_slice(head.method_span.of(src));
+            exchange.log_target.extend_from_slice(head.path.of(src));
+        }
+        downstream.phase_deadline_ns = NEVER;
+        downstream.phase = if exchange.body.is_done() {
+            DownstreamPhase::Response
+        } else {
+            DownstreamPhase::RequestBody
+        };
+        if let Err(reason) = self.admit(now_ns, key, src, head) {
+            return self.fail(now_ns, key, reason);
+        }
+        self.prepare(key, src, head);
+        self.dispatch(now_ns, key, true);
+    }
+
+    /// Routes the request and holds it against the proxy's limits.
+    fn admit(
+        &mut self,
+        now_ns: u64,
+        key: Key,
+        src: &[u8],
+        head: &RequestHead,
+    ) -> Result<(), Reason> {
+        if matches!(head.form, TargetForm::Authority | TargetForm::Asterisk)
+            || matches!(head.method, Method::Connect | Method::Trace)
+        {
+            return Err(Reason::NotImplemented);
+        }
+        let path = head.path.of(src);
+        let path = if path.is_empty() { b"/" } else { path };
+        let index = self
+            .routes
+            .find(head.host.of(src), path)
+            .ok_or(Reason::NoRoute)?;
+        let proxy = self.proxies[index as usize].clone();
+        let downstream = &mut self.downstreams[key];
+        let exchange = &mut downstream.exchange;
+        proxy.cells.add(cell::ACTIVE, 1);
+        exchange.concurrent_count = proxy.cells.load(cell::ACTIVE);
+        downstream.total_deadline_ns = after(now_ns, proxy.cfg.timeout.total_ms);
+        let proxy = exchange.proxy.insert(proxy);
+
+        if head.upgrade.of(src).eq_ignore_ascii_case(b"websocket") {
+            if !proxy.cfg.websocket {
+                return Err(Reason::UpgradeNotAllowed);
+            }
+            exchange.upgrade = true;
+        }
+        if let (Framing::Length(len_bytes), max_bytes @ 1..) =
+            (head.framing, proxy.cfg.request_body_max_bytes)
+            && len_bytes > max_bytes
+        {
+            return Err(Reason::BodyTooLarge);
+        }
+        let max_concurrent = proxy.cfg.max_concurrent;
+        if max_concurrent > 0 {
+            let permits = Permits::new(&proxy.shared, shared_cell::PERMITS);
+            if !permits.try_acquire(max_concurrent) {
+                proxy.cells.add(cell::LIMITER_REJECTED, 1);
+                return Err(Reason::LimitReached);
+            }
+            proxy.cells.add(cell::PERMITS_HELD, 1);
+            exchange.holds_permit = true;
+        }
+        Ok(())
+    }
+
+    /// Writes the head for the upstream; it is kept until the response begins.
+    fn prepare(&mut self, key: Key, src: &[u8], head: &RequestHead) {
+        let downstream = &mut self.downstreams[key];
+        let exchange = &mut downstream.exchange;
+        let proxy = exchange.proxy.as_ref().expect("admitted");
+        let identity = Identity {
+            peer: downstream.peer.as_bytes(),
+            scheme: "http",
+            request_id: &exchange.request_id,
+            via_line: &self.via_line,
+        };
+        let target = &proxy.targets[exchange.target];
+        let upgrade = exchange.upgrade;
+        write_request(
+            &mut exchange.request_head,
+            src,
+            head,
+            proxy,
+            target,
+            upgrade,
+            &identity,
+        );
+    }
+
+    /// Gives the exchange a connection: the warmest idle one, or a new one.
+    pub(crate) fn dispatch(&mut self, now_ns: u64, key: Key, may_reuse: bool) {
+        let exchange = &mut self.downstreams[key].exchange;
+        let proxy = exchange.proxy.clone().expect("admitted");
+        exchange.dispatched_ns = now_ns;
+        let target = proxy.targets[exchange.target].id;
+        if may_reuse && let Some(idle) = self.pool.take(target) {
+            exchange.upstream = Some(idle);
+            let upstream = &mut self.upstreams[idle];
+            upstream.proxy.cells.sub(cell::UPSTREAM_IDLE, 1);
+            proxy.cells.add(cell::UPSTREAM_ACTIVE, 1);
+            proxy.cells.add(cell::UPSTREAM_REUSE, 1);
+            upstream.proxy = proxy;
+            upstream.phase = UpstreamPhase::AwaitingHead;
+            upstream.downstream = Some(key);
+            return self.send_request_head(now_ns, key);
+        }
+        let dial_ms = proxy.cfg.timeout.dial_ms;
+        let upstream = self
+            .upstreams
+            .insert(Upstream::connecting(target, proxy, key));
+        self.downstreams[key].exchange.upstream = Some(upstream);
+        self.set_upstream_deadline(upstream, after(now_ns, dial_ms));
+        self.set_phase_deadline(key, NEVER);
+        self.out.push_action(Action::Connect {
+            key: upstream,
+            target,
+        });
+    }
+
+    /// The connection is there: the head goes out, and the clocks of the next wait start.
+    pub(crate) fn send_request_head(&mut self, now_ns: u64, key: Key) {
+        let exchange = &mut self.downstreams[key].exchange;
+        let upstream_key = exchange.upstream.expect("dispatched");
+        let upstream = &mut self.upstreams[upstream_key];
+        self.out.send(
+            ConnId::Upstream(upstream_key),
+            &mut upstream.outbox,
+            Piece::Copied(&exchange.request_head),
+        );
+        let timeout = &upstream.proxy.cfg.timeout;
+        if exchange.body.is_done() {
+            let deadline_ns = after(now_ns, timeout.response_header_ms);
+            self.set_upstream_deadline(upstream_key, deadline_ns);
+            return self.set_phase_deadline(key, NEVER);
+        }
+        let continue_ns = if exchange.awaits_continue {
+            after(now_ns, timeout.expect_continue_ms)
+        } else {
+            NEVER
+        };
+        self.set_upstream_deadline(upstream_key, continue_ns);
+        let idle_ms = self.cfg.downstream.request_body_idle_ms;
+        self.set_phase_deadline(key, after(now_ns, idle_ms));
+    }
+
+    fn read_request_body(
+        &mut self,
+        now_ns: u64,
+        key: Key,
+        bytes: &[u8],
+        at: usize,
+        is_input: bool,
+    ) -> Option<usize> {
+        let exchange = &mut self.downstreams[key].exchange;
+        let upstream_key = exchange.upstream?;
+        let upstream = &mut self.upstreams[upstream_key];
+        if upstream.phase == UpstreamPhase::Connecting {
+            return None;
+        }
+        let mut ended = None;
+        let progress = match exchange.body.step(&bytes[at..], &mut ended) {
+            Ok(progress) => progress,
+            Err(error) => {
+                self.fail(now_ns, key, Reason::BadRequest(error));
+                return Some(bytes.len() - at);
+            }
+        };
+        exchange.bytes_in += progress.consumed as u64;
+        exchange.body_bytes += progress.data.len() as u64;
+        // The caller did not wait for the 100 after all.
+        exchange.awaits_continue = false;
+        let max_bytes = upstream.proxy.cfg.request_body_max_bytes;
+        if max_bytes > 0 && exchange.body_bytes > max_bytes {
+            self.fail(now_ns, key, Reason::BodyTooLarge);
+            return Some(progress.consumed);
+        }
+        let range = at + progress.data.start..at + progress.data.end;
+        let conn = ConnId::Upstream(upstream_key);
+        if !upstream.send_failed {
+            let (out, outbox) = (&mut self.out, &mut upstream.outbox);
+            if !range.is_empty() {
+                let len_bytes = range.len();
+                let data = &bytes[range.clone()];
+                let piece = if is_input {
+                    Piece::Input(data, range)
+                } else {
+                    Piece::Copied(data)
+                };
+                if exchange.body_chunked {
+                    out.write(conn, outbox, |arena| write_chunk_head(arena, len_bytes));
+                    out.send(conn, outbox, piece);
+                    out.write(conn, outbox, |arena| arena.extend_from_slice(CRLF));
+                } else {
+                    out.send(conn, outbox, piece);
+                }
+            }
+            if let Some(decoder) = ended {
+                out.write(conn, outbox, |arena| {
+                    arena.extend_from_slice(LAST_CHUNK);
+                    arena.extend_from_slice(decoder.trailers());
+                    arena.extend_from_slice(CRLF);
+                });
+            }
+        }
+        if exchange.body.is_done() {
+            self.complete_request(now_ns, key, upstream_key);
+        } else {
+            let idle_ms = self.cfg.downstream.request_body_idle_ms;
+            self.set_phase_deadline(key, after(now_ns, idle_ms));
+        }
+        Some(progress.consumed)
+    }
+
+    /// The request is whole: from here on the upstream is waited for.
+    fn complete_request(&mut self, now_ns: u64, key: Key, upstream_key: Key) {
+        self.downstreams[key].phase = DownstreamPhase::Response;
+        self.set_phase_deadline(key, NEVER);
+        let upstream = &self.upstreams[upstream_key];
+        if upstream.phase == UpstreamPhase::AwaitingHead {
+            let header_ms = upstream.proxy.cfg.timeout.response_header_ms;
+            self.set_upstream_deadline(upstream_key, after(now_ns, header_ms));
+        }
+    }
+
+    /// A target that does not take the request's bytes is given as long as one that sends none.
+    pub(crate) fn arm_request_stall(&mut self, now_ns: u64, upstream_key: Key) {
+        let upstream = &self.upstreams[upstream_key];
+        let Some(key) = upstream.downstream else {
+            return;
+        };
+        let waits = upstream.phase == UpstreamPhase::AwaitingHead
+            && self.downstreams[key].phase == DownstreamPhase::RequestBody;
+        if waits {
+            let idle_ms = upstream.proxy.cfg.timeout.body_idle_ms;
+            let deadline_ns = if upstream.unsent_bytes > 0 {
+                after(now_ns, idle_ms)
+            } else {
+                NEVER
+            };
+            self.set_upstream_deadline(upstream_key, deadline_ns);
+        }
+    }
+
+    /// Reads past the rest of a body whose request was refused.
+    fn discard(&mut self, now_ns: u64, key: Key, bytes: &[u8]) -> usize {
+        let exchange = &mut self.downstreams[key].exchange;
+        match exchange.body.step(bytes, &mut None) {
+            Ok(progress) => {
+                if exchange.body.is_done() {
+                    self.await_next_request(now_ns, key);
+                }
+                progress.consumed
+            }
+            Err(_) => {
+                self.linger(now_ns, key);
+                bytes.len()
+            }
+        }
+    }
+}

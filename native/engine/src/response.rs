@@ -1,0 +1,479 @@
+//! From the target to the caller: response heads, bodies, tunnels.
+
+use gatewayx_http::{
+    CRLF, ChunkLimits, ChunkedDecoder, LAST_CHUNK, ResponseFraming, ResponseHead, Version,
+    parse_response, write_chunk_head,
+};
+
+use crate::body::Body;
+use crate::downstream::DownstreamPhase;
+use crate::engine::{Engine, after};
+use crate::error::Reason;
+use crate::metrics::cell;
+use crate::output::{Action, CloseMode, ConnId, Piece};
+use crate::rewrite::{Connection, OutFraming, out_framing, write_response};
+use crate::slab::Key;
+use crate::timers::NEVER;
+use crate::upstream::UpstreamPhase;
+
+/// Informational heads that one response may have before it.
+const INFORMATIONAL_MAX_COUNT: u8 = 16;
+
+impl Engine {
+    /// Uses as much of `bytes` as can be used now; returns how much.
+    pub(crate) fn read_upstream(
+        &mut self,
+        now_ns: u64,
+        key: Key,
+        bytes: &[u8],
+        is_input: bool,
+    ) -> usize {
+        let mut at = 0;
+        while at < bytes.len() {
+            let Some(upstream) = self.upstreams.find(key) else {
+                return bytes.len();
+            };
+            let step = match upstream.phase {
+                UpstreamPhase::AwaitingHead => self.read_response_head(now_ns, key, &bytes[at..]),
+                UpstreamPhase::ResponseBody => {
+                    Some(self.read_response_body(now_ns, key, bytes, at, is_input))
+                }
+                UpstreamPhase::Tunnel => {
+                    self.tunnel_downstream(now_ns, key, bytes, at, is_input);
+                    return bytes.len();
+                }
+                UpstreamPhase::Idle | UpstreamPhase::Connecting => {
+                    // Bytes that nobody asked for: whoever uses this connection next would get them.
+                    self.close_upstream(key, CloseMode::Reset);
+                    return bytes.len();
+                }
+            };
+            match step {
+                Some(consumed) => at += consumed,
+                None => break,
+            }
+        }
+        at
+    }
+
+    fn read_response_head(&mut self, now_ns: u64, key: Key, bytes: &[u8]) -> Option<usize> {
+        let upstream = &mut self.upstreams[key];
+        let downstream = upstream.downstream.expect("in use");
+        let method = self.downstreams[downstream].exchange.method;
+        let mut head = std::mem::take(&mut self.response_head);
+        let parsed = parse_response(bytes, &mut upstream.scan, &self.limits, method, &mut head);
+        let step = match parsed {
+            Ok(false) => None,
+            Ok(true) => {
+                upstream.scan = Default::default();
+                let rest_bytes = bytes.len() - head.len;
+                match head.status {
+                    101 => self.switch_protocols(now_ns, key, downstream, bytes, &head),
+                    100..=199 => self.inform(now_ns, downstream, bytes, &head),
+                    _ => self.begin_response(now_ns, key, downstream, bytes, &head, rest_bytes),
+                }
+                Some(head.len)
+            }
+            Err(error) => {
+                self.fail(now_ns, downstream, Reason::BadResponse(error));
+                Some(bytes.len())
+            }
+        };
+        self.response_head = head;
+        step
+    }
+
+    /// Passes an informational head on to callers who know such heads.
+    fn inform(&mut self, now_ns: u64, key: Key, src: &[u8], head: &ResponseHead) {
+        let downstream = &mut self.downstreams[key];
+        let exchange = &mut downstream.exchange;
+        exchange.informational_count += 1;
+        if exchange.informational_count > INFORMATIONAL_MAX_COUNT {
+            return self.fail(now_ns, key, Reason::UnexpectedResponse);
+        }
+        if exchange.version == Version::Http10 {
+            return;
+        }
+        if head.status == 100 && !std::mem::take(&mut exchange.awaits_continue) {
+            return;
+        }
+        let written = self
+            .out
+            .write(ConnId::Downstream(key), &mut downstream.outbox, |arena| {
+                let id = &exchange.request_id;
+                write_response(
+                    arena,
+                    src,
+                    head,
+                    OutFraming::None,
+                    Connection::Implied,
+                    id,
+                    &self.via_line,
+                );
+            });
+        exchange.bytes_out += written as u64;
+    }
+
+    fn begin_response(
+        &mut self,
+        now_ns: u64,
+        key: Key,
+        downstream_key: Key,
+        src: &[u8],
+        head: &ResponseHead,
+        rest_bytes: usize,
+    ) {
+        let upstream = &mut self.upstreams[key];
+        let downstream = &mut self.downstreams[downstream_key];
+        let exchange = &mut downstream.exchange;
+        exchange.status = head.status;
+        exchange.response_started = true;
+        exchange.request_head.clear();
+        exchange.out_framing = out_framing(head.framing, exchange.version);
+        // A body that the upstream did not wait for will not be read to its end.
+        let body_refused = !exchange.body.is_done() && !head.keep_alive;
+        exchange.keep_alive &=
+            exchange.out_framing != OutFraming::UntilClose && !body_refused && !self.draining;
+        let connection = match (exchange.keep_alive, exchange.version) {
+            (false, _) => Connection::Close,
+            (true, Version::Http10) => Connection::KeepAlive,
+            (true, Version::Http11) => Connection::Implied,
+        };
+        let framing = exchange.out_framing;
+        let written = self.out.write(
+            ConnId::Downstream(downstream_key),
+            &mut downstream.outbox,
+            |arena| {
+                let id = &exchange.request_id;
+                write_response(arena, src, head, framing, connection, id, &self.via_line);
+            },
+        );
+        exchange.bytes_out += written as u64;
+
+        upstream.phase = UpstreamPhase::ResponseBody;
+        upstream.keep_alive = head.keep_alive;
+        upstream.body = match head.framing {
+            ResponseFraming::None | ResponseFraming::Length(0) => Body::Done,
+            ResponseFraming::Length(len_bytes) => Body::Length(len_bytes),
+            ResponseFraming::Chunked => Body::Chunked(ChunkedDecoder::new(ChunkLimits::default())),
+            ResponseFraming::UntilClose => Body::UntilClose,
+        };
+        if !head.oddities.is_empty() {
+            upstream.proxy.cells.add(cell::ODDITIES, 1);
+            let warned = upstream.proxy.warned.get();
+            if !warned.contains(head.oddities) {
+                for what in head.oddities.phrases() {
+                    self.out.push_action(Action::Warn {
+                        block: upstream.proxy.cfg.block,
+                        what,
+                    });
+                }
+                let mut warned = warned;
+                warned.insert(head.oddities);
+                upstream.proxy.warned.set(warned);
+            }
+        }
+        if upstream.body.is_done() {
+            self.complete_response(now_ns, key, rest_bytes == 0);
+        } else {
+            let idle_ms = upstream.proxy.cfg.timeout.body_idle_ms;
+            self.set_upstream_deadline(key, after(now_ns, idle_ms));
+        }
+    }
+
+    fn read_response_body(
+        &mut self,
+        now_ns: u64,
+        key: Key,
+        bytes: &[u8],
+        at: usize,
+        is_input: bool,
+    ) -> usize {
+        let upstream = &mut self.upstreams[key];
+        let downstream_key = upstream.downstream.expect("in use");
+        let downstream = &mut self.downstreams[downstream_key];
+        let exchange = &mut downstream.exchange;
+        let mut ended = None;
+        let progress = match upstream.body.step(&bytes[at..], &mut ended) {
+            Ok(progress) => progress,
+            Err(error) => {
+                self.fail(now_ns, downstream_key, Reason::BadResponse(error));
+                return bytes.len() - at;
+            }
+        };
+        let range = at + progress.data.start..at + progress.data.end;
+        let conn = ConnId::Downstream(downstream_key);
+        let (out, outbox) = (&mut self.out, &mut downstream.outbox);
+        let chunked = exchange.out_framing == OutFraming::Chunked;
+        if !range.is_empty() {
+            let len_bytes = range.len();
+            let data = &bytes[range.clone()];
+            let piece = if is_input {
+                Piece::Input(data, range)
+            } else {
+                Piece::Copied(data)
+            };
+            exchange.bytes_out += len_bytes as u64;
+            if chunked {
+                out.write(conn, outbox, |arena| write_chunk_head(arena, len_bytes));
+                out.send(conn, outbox, piece);
+                out.write(conn, outbox, |arena| arena.extend_from_slice(CRLF));
+            } else {
+                out.send(conn, outbox, piece);
+            }
+        }
+        if let Some(decoder) = ended
+            && chunked
+        {
+            out.write(conn, outbox, |arena| {
+                arena.extend_from_slice(LAST_CHUNK);
+                arena.extend_from_slice(decoder.trailers());
+                arena.extend_from_slice(CRLF);
+            });
+        }
+        if upstream.body.is_done() {
+            self.complete_response(now_ns, key, at + progress.consumed == bytes.len());
+        } else {
+            let idle_ms = upstream.proxy.cfg.timeout.body_idle_ms;
+            self.set_upstream_deadline(key, after(now_ns, idle_ms));
+        }
+        progress.consumed
+    }
+
+    /// The response is whole. `reusable`: nothing arrived behind it.
+    fn complete_response(&mut self, now_ns: u64, key: Key, reusable: bool) {
+        let upstream = &mut self.upstreams[key];
+        let downstream = upstream.downstream.take().expect("in use");
+        let exchange = &mut self.downstreams[downstream].exchange;
+        exchange.upstream = None;
+        exchange.upstream_ended_ns = now_ns;
+        let keeps = reusable
+            && upstream.keep_alive
+            && exchange.body.is_done()
+            && !upstream.send_failed
+            && upstream.unsent_bytes == 0
+            && !self.draining;
+        if keeps {
+            self.keep_upstream(now_ns, key);
+        } else {
+            self.close_upstream(key, CloseMode::Graceful);
+        }
+        self.finish_whole(now_ns, downstream);
+    }
+
+    /// Puts a connection into the pool.
+    fn keep_upstream(&mut self, now_ns: u64, key: Key) {
+        let upstream = &mut self.upstreams[key];
+        upstream.phase = UpstreamPhase::Idle;
+        upstream.served_count += 1;
+        upstream.proxy.cells.sub(cell::UPSTREAM_ACTIVE, 1);
+        upstream.proxy.cells.add(cell::UPSTREAM_IDLE, 1);
+        let target = upstream.target;
+        let idle_ms = upstream.proxy.cfg.timeout.idle_ms;
+        if upstream.reading_paused {
+            upstream.reading_paused = false;
+            self.out
+                .push_action(Action::ResumeReading(ConnId::Upstream(key)));
+        }
+        self.set_upstream_deadline(key, after(now_ns, idle_ms));
+        let bounds = &self.cfg.upstream_pool;
+        let surplus = self.pool.put(
+            target,
+            key,
+            now_ns,
+            bounds.idle_max,
+            bounds.idle_per_host_max,
+        );
+        if let Some(surplus) = surplus {
+            self.close_upstream(surplus, CloseMode::Graceful);
+        }
+    }
+
+    /// A target's connection ended: `clean` by shutting down, else by a reset.
+    pub(crate) fn end_upstream(&mut self, now_ns: u64, key: Key, clean: bool) {
+        let upstream = &mut self.upstreams[key];
+        let Some(downstream) = upstream.downstream else {
+            return self.close_upstream(key, CloseMode::Graceful);
+        };
+        match upstream.phase {
+            UpstreamPhase::Idle => unreachable!("an idle connection serves nobody"),
+            UpstreamPhase::Connecting => self.fail(now_ns, downstream, Reason::DialFailed),
+            UpstreamPhase::AwaitingHead => {
+                let silent = upstream.inbuf.is_empty();
+                let reused = upstream.served_count > 0;
+                self.lose_upstream(now_ns, downstream, silent && reused);
+            }
+            UpstreamPhase::ResponseBody => {
+                if clean && matches!(upstream.body, Body::UntilClose) {
+                    upstream.body = Body::Done;
+                    let downstream = &mut self.downstreams[downstream];
+                    if downstream.exchange.out_framing == OutFraming::Chunked {
+                        let conn = ConnId::Downstream(upstream.downstream.expect("in use"));
+                        self.out.write(conn, &mut downstream.outbox, |arena| {
+                            arena.extend_from_slice(LAST_CHUNK);
+                            arena.extend_from_slice(CRLF);
+                        });
+                    }
+                    self.complete_response(now_ns, key, false);
+                } else {
+                    self.fail(now_ns, downstream, Reason::UpstreamTruncated);
+                }
+            }
+            UpstreamPhase::Tunnel => {
+                if clean {
+                    self.end_tunnel_side(now_ns, downstream, false);
+                } else {
+                    self.finish_tunnel(now_ns, downstream, CloseMode::Reset);
+                }
+            }
+        }
+    }
+
+    /// No response came. A pooled connection that closed while idle says nothing about the request, so a
+    /// request that may be repeated is sent once more on a new one (RFC 9112 section 9.3.1).
+    fn lose_upstream(&mut self, now_ns: u64, key: Key, late_close: bool) {
+        let exchange = &mut self.downstreams[key].exchange;
+        let repeatable = late_close
+            && !exchange.retried
+            && exchange.method.is_idempotent()
+            && exchange.body.is_done()
+            && exchange.body_bytes == 0
+            && exchange.informational_count == 0
+            && !exchange.upgrade;
+        if !repeatable {
+            return self.fail(now_ns, key, Reason::UpstreamReset);
+        }
+        exchange.retried = true;
+        if let Some(upstream) = exchange.upstream.take() {
+            let proxy = self.upstreams[upstream].proxy.clone();
+            proxy.cells.add(cell::RETRIES, 1);
+            self.upstreams[upstream].downstream = None;
+            self.close_upstream(upstream, CloseMode::Graceful);
+        }
+        self.dispatch(now_ns, key, false);
+    }
+
+    // ---- tunnels
+
+    fn switch_protocols(
+        &mut self,
+        now_ns: u64,
+        key: Key,
+        downstream_key: Key,
+        src: &[u8],
+        head: &ResponseHead,
+    ) {
+        let downstream = &mut self.downstreams[downstream_key];
+        let exchange = &mut downstream.exchange;
+        let agreed = exchange.upgrade
+            && exchange.body.is_done()
+            && head.upgrade.of(src).eq_ignore_ascii_case(b"websocket");
+        if !agreed {
+            return self.fail(now_ns, downstream_key, Reason::UnexpectedResponse);
+        }
+        exchange.status = 101;
+        exchange.response_started = true;
+        exchange.keep_alive = false;
+        exchange.request_head.clear();
+        downstream.phase = DownstreamPhase::Tunnel;
+        let written = self.out.write(
+            ConnId::Downstream(downstream_key),
+            &mut downstream.outbox,
+            |arena| {
+                let id = &exchange.request_id;
+                let upgrade = Connection::Upgrade;
+                write_response(
+                    arena,
+                    src,
+                    head,
+                    OutFraming::None,
+                    upgrade,
+                    id,
+                    &self.via_line,
+                );
+            },
+        );
+        exchange.bytes_out += written as u64;
+        self.upstreams[key].phase = UpstreamPhase::Tunnel;
+        self.set_phase_deadline(downstream_key, NEVER);
+        self.keep_tunnel_alive(now_ns, key);
+        // Early bytes of the caller are tunnelled by `settle_downstream`, which follows every input.
+    }
+
+    pub(crate) fn tunnel_upstream(
+        &mut self,
+        now_ns: u64,
+        key: Key,
+        bytes: &[u8],
+        at: usize,
+        is_input: bool,
+    ) {
+        let exchange = &mut self.downstreams[key].exchange;
+        let Some(upstream_key) = exchange.upstream else {
+            return;
+        };
+        exchange.bytes_in += (bytes.len() - at) as u64;
+        let upstream = &mut self.upstreams[upstream_key];
+        if !upstream.send_failed {
+            let piece = tunnel_piece(bytes, at, is_input);
+            self.out
+                .send(ConnId::Upstream(upstream_key), &mut upstream.outbox, piece);
+        }
+        self.keep_tunnel_alive(now_ns, upstream_key);
+    }
+
+    fn tunnel_downstream(
+        &mut self,
+        now_ns: u64,
+        key: Key,
+        bytes: &[u8],
+        at: usize,
+        is_input: bool,
+    ) {
+        let Some(downstream_key) = self.upstreams[key].downstream else {
+            return;
+        };
+        let downstream = &mut self.downstreams[downstream_key];
+        downstream.exchange.bytes_out += (bytes.len() - at) as u64;
+        let piece = tunnel_piece(bytes, at, is_input);
+        self.out.send(
+            ConnId::Downstream(downstream_key),
+            &mut downstream.outbox,
+            piece,
+        );
+        self.keep_tunnel_alive(now_ns, key);
+    }
+
+    fn keep_tunnel_alive(&mut self, now_ns: u64, key: Key) {
+        let idle_ms = self.upstreams[key].proxy.cfg.timeout.tunnel_idle_ms;
+        self.set_upstream_deadline(key, after(now_ns, idle_ms));
+    }
+
+    /// One side of a tunnel has ended; the other is told, and when both have, the tunnel is gone.
+    pub(crate) fn end_tunnel_side(&mut self, now_ns: u64, key: Key, by_caller: bool) {
+        let downstream = &self.downstreams[key];
+        let Some(upstream_key) = downstream.exchange.upstream else {
+            return;
+        };
+        let upstream = &mut self.upstreams[upstream_key];
+        if by_caller {
+            self.out
+                .push_action(Action::ShutdownWrite(ConnId::Upstream(upstream_key)));
+        } else {
+            upstream.ended = true;
+            self.out
+                .push_action(Action::ShutdownWrite(ConnId::Downstream(key)));
+        }
+        if downstream.ended && upstream.ended {
+            self.finish_tunnel(now_ns, key, CloseMode::Graceful);
+        }
+    }
+}
+
+fn tunnel_piece(bytes: &[u8], at: usize, is_input: bool) -> Piece<'_> {
+    if is_input {
+        Piece::Input(&bytes[at..], at..bytes.len())
+    } else {
+        Piece::Copied(&bytes[at..])
+    }
+}

@@ -1,0 +1,272 @@
+//! Heads as they leave the gateway. What was parsed as ranges is written in canonical form: one space, one
+//! `Content-Length` in decimal, no hop-by-hop field, the gateway's own fields in place of any that a caller
+//! could forge. Sources: RFC 9110 section 7.6, RFC 9112 sections 3.2 and 6.
+
+use gatewayx_http::{
+    Field, FieldId, Framing, RequestHead, ResponseFraming, ResponseHead, TargetForm, Version,
+};
+
+use crate::proxy::{Proxy, ProxyTarget};
+
+/// What the gateway says of itself and of the caller.
+pub(crate) struct Identity<'a> {
+    /// Address of the caller.
+    pub(crate) peer: &'a [u8],
+    /// Scheme the caller used.
+    pub(crate) scheme: &'static str,
+    /// Id of the exchange.
+    pub(crate) request_id: &'a [u8],
+    /// `Via: 1.1 name\r\n`.
+    pub(crate) via_line: &'a [u8],
+}
+
+/// How the body goes on to the caller.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum OutFraming {
+    /// No body.
+    #[default]
+    None,
+    /// As many bytes as announced.
+    Length,
+    /// Chunked by the gateway.
+    Chunked,
+    /// The close ends it: for HTTP/1.0 callers.
+    UntilClose,
+}
+
+/// Appends the request head for the upstream.
+pub(crate) fn write_request(
+    out: &mut Vec<u8>,
+    src: &[u8],
+    head: &RequestHead,
+    proxy: &Proxy,
+    target: &ProxyTarget,
+    upgrade: bool,
+    identity: &Identity<'_>,
+) {
+    out.extend_from_slice(head.method_span.of(src));
+    out.push(b' ');
+    write_target(out, src, head, proxy, target);
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    let host = head.host.of(src);
+    if proxy.cfg.pass_host && !host.is_empty() {
+        write_field(out, b"Host", host);
+    } else {
+        out.extend_from_slice(&target.host_line);
+    }
+    for field in &head.fields {
+        if !is_replaced(field, src, proxy) {
+            write_field(out, field.name.of(src), field.value.of(src));
+        }
+    }
+    match head.framing {
+        Framing::None => {}
+        Framing::Length(len_bytes) => write_length(out, len_bytes),
+        Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+    }
+    if head.expect_continue {
+        out.extend_from_slice(b"Expect: 100-continue\r\n");
+    }
+    if upgrade {
+        out.extend_from_slice(b"Connection: upgrade\r\nUpgrade: websocket\r\n");
+    }
+    write_field(out, b"X-Forwarded-For", identity.peer);
+    write_field(out, b"X-Forwarded-Proto", identity.scheme.as_bytes());
+    if !host.is_empty() {
+        write_field(out, b"X-Forwarded-Host", host);
+    }
+    write_field(out, b"X-Request-Id", identity.request_id);
+    out.extend_from_slice(identity.via_line);
+    out.extend_from_slice(&proxy.header_lines);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Origin form, whatever form the caller used: RFC 9112 section 3.2.2.
+fn write_target(
+    out: &mut Vec<u8>,
+    src: &[u8],
+    head: &RequestHead,
+    proxy: &Proxy,
+    target: &ProxyTarget,
+) {
+    debug_assert!(matches!(
+        head.form,
+        TargetForm::Origin | TargetForm::Absolute
+    ));
+    let path = head.path.of(src);
+    // The route matched this prefix by whole segments.
+    let path = path.get(proxy.strip.len()..).unwrap_or_default();
+    out.extend_from_slice(&target.base_path);
+    if path.is_empty() {
+        out.push(b'/');
+    }
+    out.extend_from_slice(path);
+    out.extend_from_slice(head.query.of(src));
+}
+
+#[inline]
+fn is_replaced(field: &Field, src: &[u8], proxy: &Proxy) -> bool {
+    if field.hop_by_hop {
+        return true;
+    }
+    match field.id {
+        FieldId::Host
+        | FieldId::ContentLength
+        | FieldId::TransferEncoding
+        | FieldId::Expect
+        | FieldId::Forwarded
+        | FieldId::XForwardedFor
+        | FieldId::XForwardedHost
+        | FieldId::XForwardedPort
+        | FieldId::XForwardedProto
+        | FieldId::XRealIp
+        | FieldId::XRequestId => return true,
+        FieldId::AcceptEncoding if proxy.cfg.strip_accept_encoding => return true,
+        _ => {}
+    }
+    proxy.sets_header(field.name.of(src))
+}
+
+/// How a response's body is framed for the caller.
+pub(crate) fn out_framing(framing: ResponseFraming, version: Version) -> OutFraming {
+    match (framing, version) {
+        (ResponseFraming::None, _) => OutFraming::None,
+        (ResponseFraming::Length(_), _) => OutFraming::Length,
+        (_, Version::Http11) => OutFraming::Chunked,
+        (_, Version::Http10) => OutFraming::UntilClose,
+    }
+}
+
+/// Appends the response head for the caller.
+pub(crate) fn write_response(
+    out: &mut Vec<u8>,
+    src: &[u8],
+    head: &ResponseHead,
+    framing: OutFraming,
+    connection: Connection,
+    request_id: &[u8],
+    via_line: &[u8],
+) {
+    write_status(out, head.status, head.reason.of(src));
+    // RFC 9110 section 8.6: no Content-Length in 1xx and 204; else without a body (HEAD, 304) it tells
+    // what a GET would have carried.
+    let passes_length = framing == OutFraming::None && head.status >= 200 && head.status != 204;
+    for field in &head.fields {
+        if field.hop_by_hop || matches!(field.id, FieldId::TransferEncoding | FieldId::XRequestId) {
+            continue;
+        }
+        if field.id == FieldId::ContentLength && !passes_length {
+            continue;
+        }
+        write_field(out, field.name.of(src), field.value.of(src));
+    }
+    match framing {
+        OutFraming::Length => {
+            if let ResponseFraming::Length(len_bytes) = head.framing {
+                write_length(out, len_bytes);
+            }
+        }
+        OutFraming::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+        OutFraming::None | OutFraming::UntilClose => {}
+    }
+    if head.status >= 200 {
+        write_field(out, b"X-Request-Id", request_id);
+        out.extend_from_slice(via_line);
+    }
+    connection.write(out);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The gateway's `Connection` field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Connection {
+    /// Nothing to say: HTTP/1.1 stays open.
+    Implied,
+    /// An HTTP/1.0 caller that asked for it.
+    KeepAlive,
+    /// Closed after this message.
+    Close,
+    /// The protocol changes.
+    Upgrade,
+}
+
+impl Connection {
+    pub(crate) fn write(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(match self {
+            Self::Implied => b"".as_slice(),
+            Self::KeepAlive => b"Connection: keep-alive\r\n",
+            Self::Close => b"Connection: close\r\n",
+            Self::Upgrade => b"Connection: upgrade\r\nUpgrade: websocket\r\n",
+        });
+    }
+}
+
+/// Appends a status line; an unusual code keeps whatever reason it came with.
+pub(crate) fn write_status(out: &mut Vec<u8>, status: u16, reason: &[u8]) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    write_decimal(out, u64::from(status));
+    out.push(b' ');
+    out.extend_from_slice(reason);
+    out.extend_from_slice(b"\r\n");
+}
+
+#[inline]
+pub(crate) fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.reserve(name.len() + value.len() + 4);
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+pub(crate) fn write_length(out: &mut Vec<u8>, len_bytes: u64) {
+    out.extend_from_slice(b"Content-Length: ");
+    write_decimal(out, len_bytes);
+    out.extend_from_slice(b"\r\n");
+}
+
+pub(crate) fn write_decimal(out: &mut Vec<u8>, mut value: u64) {
+    let mut digits = [0; 20];
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[start..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decimals() {
+        for value in [0, 7, 10, 65_535, u64::MAX] {
+            let mut out = Vec::new();
+            write_decimal(&mut out, value);
+            assert_eq!(out, value.to_string().as_bytes());
+        }
+    }
+
+    #[test]
+    fn bodies_are_chunked_only_for_callers_who_know_chunks() {
+        let chunked = ResponseFraming::Chunked;
+        assert_eq!(out_framing(chunked, Version::Http11), OutFraming::Chunked);
+        assert_eq!(
+            out_framing(chunked, Version::Http10),
+            OutFraming::UntilClose
+        );
+        assert_eq!(
+            out_framing(ResponseFraming::UntilClose, Version::Http11),
+            OutFraming::Chunked
+        );
+        assert_eq!(
+            out_framing(ResponseFraming::Length(3), Version::Http10),
+            OutFraming::Length
+        );
+    }
+}

@@ -1,0 +1,144 @@
+//! `Metrics`: the region that workers record into and a scrape reads.
+
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+
+use gatewayx_engine::metrics::{Family, Samples, Series, families, geometry, release_slot};
+use gatewayx_telemetry::Region;
+use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyTuple};
+
+use crate::memory::{Mapping, anonymous_file};
+
+/// Shared counters, gauges and histograms of all workers.
+#[pyclass(frozen, module = "gatewayx._native")]
+pub(crate) struct Metrics {
+    pub(crate) region: Region,
+    /// Kept open so that workers can be given it.
+    file: Option<OwnedFd>,
+}
+
+#[pymethods]
+impl Metrics {
+    /// Memory of this process alone.
+    #[staticmethod]
+    fn private(workers: u32, proxies: u32) -> Self {
+        Self {
+            region: Region::private(geometry(workers, proxies)),
+            file: None,
+        }
+    }
+
+    /// Memory that other processes can attach by `fd`.
+    #[staticmethod]
+    fn create(workers: u32, proxies: u32) -> PyResult<Self> {
+        let file = anonymous_file(geometry(workers, proxies).bytes())?;
+        let region = map(file.as_raw_fd(), workers, proxies)?;
+        Ok(Self {
+            region,
+            file: Some(file),
+        })
+    }
+
+    /// Memory that another process created for the same numbers of workers and proxies.
+    #[staticmethod]
+    fn attach(fd: RawFd, workers: u32, proxies: u32) -> PyResult<Self> {
+        Ok(Self {
+            region: map(fd, workers, proxies)?,
+            file: None,
+        })
+    }
+
+    /// The descriptor to pass on; `None` for private or attached memory.
+    #[getter]
+    fn fd(&self) -> Option<RawFd> {
+        self.file.as_ref().map(OwnedFd::as_raw_fd)
+    }
+
+    /// Gives back the permits of a worker that is gone, and clears its gauges.
+    fn release_slot(&self, slot: u32) {
+        release_slot(&self.region, slot);
+    }
+
+    /// All metrics of the proxies `[(name, block, max_concurrent)]`, summed over the workers:
+    /// `[(name, kind, help, label_names, samples, bounds)]`.
+    fn families<'py>(
+        &self,
+        py: Python<'py>,
+        proxies: Vec<(String, u32, u32)>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let series: Vec<Series> = proxies
+            .into_iter()
+            .map(|(proxy, block, max_concurrent)| Series {
+                proxy,
+                block,
+                max_concurrent,
+            })
+            .collect();
+        let families = py.detach(|| families(&self.region, &series));
+        PyList::new(
+            py,
+            families
+                .iter()
+                .map(|family| to_python(py, family))
+                .collect::<PyResult<Vec<_>>>()?,
+        )
+    }
+}
+
+fn map(fd: RawFd, workers: u32, proxies: u32) -> PyResult<Region> {
+    let geometry = geometry(workers, proxies);
+    let len_bytes = geometry.bytes();
+    let mapping = Mapping::new(fd, len_bytes).map_err(|error| {
+        PyOSError::new_err(format!(
+            "cannot map {len_bytes} bytes of shared memory: {error}"
+        ))
+    })?;
+    let start = mapping.start();
+    // SAFETY: the mapping is `len_bytes` long, page-aligned, zeroed by the kernel or initialised by a peer,
+    // and lives as long as the region because the region owns it.
+    unsafe { Region::attach(start, len_bytes, geometry, Arc::new(mapping)) }
+        .map_err(|error| PyValueError::new_err(format!("not this program's metrics: {error}")))
+}
+
+fn to_python<'py>(py: Python<'py>, family: &Family) -> PyResult<Bound<'py, PyAny>> {
+    let label_names = PyTuple::new(py, family.labels)?;
+    let (samples, bounds) = match &family.samples {
+        Samples::Numbers(samples) => {
+            let samples = samples
+                .iter()
+                .map(|sample| Ok((PyTuple::new(py, &sample.labels)?, sample.value)))
+                .collect::<PyResult<Vec<_>>>()?;
+            (PyList::new(py, samples)?, PyTuple::empty(py))
+        }
+        Samples::Histograms(bounds_ns, samples) => {
+            let samples = samples
+                .iter()
+                .map(|sample| {
+                    let labels = PyTuple::new(py, &sample.labels)?;
+                    Ok((
+                        labels,
+                        sample.cumulative_counts.clone(),
+                        seconds(sample.sum_ns),
+                    ))
+                })
+                .collect::<PyResult<Vec<_>>>()?;
+            let bounds = bounds_ns.iter().map(|&bound_ns| seconds(bound_ns));
+            (
+                PyList::new(py, samples)?,
+                PyTuple::new(py, bounds.collect::<Vec<_>>())?,
+            )
+        }
+    };
+    let kind = family.kind.as_str();
+    Ok(
+        (family.name, kind, family.help, label_names, samples, bounds)
+            .into_pyobject(py)?
+            .into_any(),
+    )
+}
+
+fn seconds(value_ns: u64) -> f64 {
+    value_ns as f64 / 1e9
+}

@@ -1,0 +1,52 @@
+//! Direct system calls on a transport's descriptor.
+
+use std::io;
+use std::os::fd::RawFd;
+
+/// Sends without waiting as much of `pieces` as the kernel takes, in one call.
+///
+/// # Errors
+/// `WouldBlock` when the kernel takes nothing; anything else means that the peer is gone.
+pub(crate) fn send(fd: RawFd, pieces: &[libc::iovec]) -> io::Result<usize> {
+    const FLAGS: libc::c_int = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+    loop {
+        let sent = match pieces {
+            // SAFETY: the piece is readable memory, borrowed by the caller for the length of the call.
+            [piece] => unsafe { libc::send(fd, piece.iov_base, piece.iov_len, FLAGS) },
+            _ => {
+                // SAFETY: all zeroes is a valid `msghdr`: no name, no control data.
+                let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+                message.msg_iov = pieces.as_ptr().cast_mut();
+                message.msg_iovlen = pieces.len().min(libc::UIO_MAXIOV as usize);
+                // SAFETY: `message` points to pieces of readable memory, as above; nothing is written to.
+                unsafe { libc::sendmsg(fd, &raw const message, FLAGS) }
+            }
+        };
+        if let Ok(sent) = usize::try_from(sent) {
+            return Ok(sent);
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+/// Makes the close of a connection a reset: what is unsent is dropped, and the peer cannot take the end for a
+/// regular one.
+pub(crate) fn reset_on_close(fd: RawFd) {
+    let linger = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    // SAFETY: the option value is a `linger` of the given size. A failure leaves a regular close.
+    unsafe {
+        libc::setsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            (&raw const linger).cast(),
+            size_of::<libc::linger>() as libc::socklen_t,
+        );
+    }
+}

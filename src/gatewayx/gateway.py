@@ -1,0 +1,136 @@
+"""The gateway inside a program: one engine on the program's own loop."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gatewayx import _native
+from gatewayx.config import GatewayConfig, compile_engine, for_upstream, load_file, validate
+from gatewayx.server.driver import Driver
+from gatewayx.server.sockets import bind, url
+
+
+class Gateway:
+    """A gateway for the time of an `async with`.
+
+    ```python
+    async with gatewayx.Gateway({"proxies": [...]}) as gateway:
+        await client.get(gateway.url + "/path")
+    ```
+
+    It serves on the running loop, uvloop or not, with the same native code as the server. There is
+    no admin API and no worker process; `metrics()` gives what a scrape would.
+    """
+
+    def __init__(
+        self,
+        config: GatewayConfig | Mapping[str, Any] | str | Path | None = None,
+        *,
+        upstream: str | None = None,
+    ) -> None:
+        """Take a configuration (model, mapping or file), or just an upstream's URL.
+
+        A mapping without `listeners` gets a free port of 127.0.0.1, one without `access_log` none.
+
+        Raises:
+            ConfigError: With every fault of the configuration.
+            TypeError: When neither or both are given.
+        """
+        if (config is None) == (upstream is None):
+            raise TypeError("Gateway takes either a configuration or an upstream")
+        self._config = _load(config, upstream)
+        self._compiled = compile_engine(self._config, os.environ)
+        self._listening: list[socket.socket] = []
+        self._metrics = _native.Metrics.private(1, len(self._config.proxies))
+        self._driver: Driver | None = None
+        self._log_fd: int | None = None
+
+    @property
+    def config(self) -> GatewayConfig:
+        """The configuration in force."""
+        return self._config
+
+    @property
+    def url(self) -> str:
+        """Where the first listener is, without a trailing slash."""
+        return self.urls[0]
+
+    @property
+    def urls(self) -> list[str]:
+        """Where every listener is."""
+        if not self._listening:
+            raise RuntimeError("the gateway has not been started")
+        return [url(listening) for listening in self._listening]
+
+    def metrics(self) -> list[tuple[Any, ...]]:
+        """All metric families: `(name, kind, help, label_names, samples, bounds)`."""
+        return self._metrics.families(
+            [
+                (proxy["name"], proxy["block"], proxy["max_concurrent"])
+                for proxy in self._compiled["proxies"]
+            ]
+        )
+
+    def counts(self) -> dict[str, int]:
+        """What is alive: `downstreams`, `upstreams`, `idle_upstreams`, `exchanges`."""
+        if self._driver is None:
+            raise RuntimeError("the gateway has not been started")
+        return self._driver.native.counts()
+
+    async def start(self) -> None:
+        """Begin to serve. Raises `ListenError` when an address cannot be bound."""
+        access_log = self._config.access_log
+        if access_log.enabled and access_log.path != "-":
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+            self._log_fd = os.open(access_log.path, flags, 0o640)
+        elif access_log.enabled:
+            self._log_fd = os.dup(1)
+        self._listening = [bind(listener.address) for listener in self._config.listeners]
+        self._driver = Driver(
+            json.dumps(self._compiled).encode(),
+            self._metrics,
+            buffer_size=self._config.buffers.size,
+            log_fd=self._log_fd,
+        )
+        for listening in self._listening:
+            await self._driver.listen(listening)
+
+    async def stop(self) -> None:
+        """Stop accepting, let exchanges finish within `drain_timeout`, close everything."""
+        if self._driver is not None:
+            await self._driver.stop(self._config.drain_timeout)
+            self._driver.native.close_log()
+            self._driver = None
+        for listening in self._listening:
+            listening.close()
+        self._listening = []
+        if self._log_fd is not None:
+            os.close(self._log_fd)
+            self._log_fd = None
+
+    async def __aenter__(self) -> Gateway:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+
+def _load(
+    config: GatewayConfig | Mapping[str, Any] | str | Path | None, upstream: str | None
+) -> GatewayConfig:
+    if isinstance(config, GatewayConfig):
+        return config
+    # A program's standard output is its own.
+    defaults = {"listeners": [{"address": "127.0.0.1:0"}], "access_log": {"enabled": False}}
+    if upstream is not None:
+        config = for_upstream(upstream).model_dump(include={"proxies"})
+    if isinstance(config, Mapping):
+        return validate({**defaults, **config}, os.environ)
+    assert config is not None
+    return load_file(config)

@@ -1,0 +1,141 @@
+"""The engine on an asyncio loop.
+
+The protocol classes and everything a request needs are native (`native/python`); this module does
+what only Python can ask of a loop: dials, one timer, servers. Nothing here runs once a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import ssl
+
+from gatewayx import _native
+
+log = logging.getLogger("gatewayx")
+
+LOG_FLUSH_SECONDS = 0.1
+"""Longest time that a finished access log line waits in memory."""
+
+CLOSE_SECONDS = 60.0
+"""Longest time that a closed connection may take to send what it still holds."""
+
+TCP_KEEPALIVE_SECONDS = 30
+"""Idle time after which an upstream connection is probed."""
+
+BACKLOG_COUNT = 4096
+"""Connections that may wait to be accepted; the kernel may allow fewer."""
+
+
+class Connection(_native.Connection, asyncio.BufferedProtocol):
+    """One connection; asyncio wants the base, every method is native."""
+
+    __slots__ = ()
+
+
+class Driver:
+    """One engine, its listening servers and its dials, on the running loop.
+
+    Attributes:
+        native: The native half.
+    """
+
+    def __init__(
+        self,
+        config: bytes,
+        metrics: _native.Metrics,
+        *,
+        slot: int = 0,
+        buffer_size: int = 32 << 10,
+        log_fd: int | None = None,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._servers: list[asyncio.Server] = []
+        self._dials: dict[int, asyncio.Task[None]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._warned: set[tuple[str, str]] = set()
+        seed = int.from_bytes(os.urandom(8), "little")
+        self.native = _native.Driver(
+            self, config, metrics, slot=slot, seed=seed, buffer_size=buffer_size, log_fd=log_fd
+        )
+
+    async def listen(self, listening: socket.socket) -> None:
+        """Accept callers on a bound socket."""
+        server = await self._loop.create_server(
+            self._accept, sock=listening, backlog=BACKLOG_COUNT
+        )
+        self._servers.append(server)
+
+    async def stop(self, drain_seconds: float) -> None:
+        """Stop accepting, let exchanges finish for so long, then cut what is left."""
+        for server in self._servers:
+            server.close()
+        self.native.drain()
+        deadline = self._loop.time() + drain_seconds
+        while self.native.counts()["downstreams"] and self._loop.time() < deadline:
+            await asyncio.sleep(0.01)
+        self.native.shutdown()
+        if self._timer is not None:
+            self._timer.cancel()
+        # One turn of the loop, so that transports report their end while there is a loop.
+        await asyncio.sleep(0)
+
+    # What the native half asks for.
+
+    def dial(self, token: int, host: str, port: int, tls: bool) -> None:
+        """Open a connection; its protocol object reports it under `token`."""
+        task = self._loop.create_task(self._dial(token, host, port, tls))
+        self._dials[token] = task
+        task.add_done_callback(lambda _: self._dials.pop(token, None))
+
+    def cancel_dial(self, token: int) -> None:
+        """The engine has no use for the connection any more."""
+        task = self._dials.get(token)
+        if task is not None:
+            task.cancel()
+
+    def arm(self, seconds: float) -> None:
+        """Call `handle_timer` after so long, and not at the time asked for before."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(seconds, self.native.handle_timer)
+
+    def arm_log_flush(self) -> None:
+        """Call `flush_log` soon."""
+        self._loop.call_later(LOG_FLUSH_SECONDS, self.native.flush_log)
+
+    def warn(self, proxy: str, what: str) -> None:
+        """Tell the operator of an upstream's oddity, once for each proxy and oddity."""
+        if (proxy, what) not in self._warned:
+            self._warned.add((proxy, what))
+            log.warning("proxy %s: odd response passed on: %s", proxy, what)
+
+    def close_within_bounds(self, transport: asyncio.Transport) -> None:
+        """Close after what is unsent, but do not wait for ever for a peer that does not read."""
+        transport.close()
+        self._loop.call_later(CLOSE_SECONDS, transport.abort)
+
+    def _accept(self) -> Connection:
+        return Connection(self.native)
+
+    async def _dial(self, token: int, host: str, port: int, tls: bool) -> None:
+        try:
+            transport, _ = await self._loop.create_connection(
+                lambda: Connection(self.native, token), host, port
+            )
+        except TimeoutError:
+            self.native.handle_dial_failed(token, timed_out=True)
+        except (OSError, ssl.SSLError, UnicodeError):
+            self.native.handle_dial_failed(token, timed_out=False)
+        else:
+            _probe_when_idle(transport.get_extra_info("socket"))
+
+
+def _probe_when_idle(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, TCP_KEEPALIVE_SECONDS)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, TCP_KEEPALIVE_SECONDS)

@@ -1,0 +1,61 @@
+"""Listening sockets and the loop they are served on."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+from gatewayx.server.driver import BACKLOG_COUNT
+
+
+class ListenError(Exception):
+    """An address cannot be listened on; the text says which and why."""
+
+
+def bind(address: str) -> socket.socket:
+    """Bind and listen on `host:port`; port 0 takes a free one.
+
+    Raises:
+        ListenError: When the address is in use, not this machine's, or not allowed.
+    """
+    host, port = split(address)
+    try:
+        infos = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except OSError as error:
+        raise ListenError(f"cannot listen on {address}: {error.strerror}") from None
+    family, kind, protocol, _, place = infos[0]
+    listening = socket.socket(family, kind, protocol)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(place)
+        listening.listen(BACKLOG_COUNT)
+        listening.setblocking(False)
+    except OSError as error:
+        listening.close()
+        raise ListenError(f"cannot listen on {address}: {error.strerror}") from None
+    return listening
+
+
+def split(address: str) -> tuple[str, int]:
+    """`host:port` in two, an IPv6 host without its brackets."""
+    host, _, port = address.rpartition(":")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def url(listening: socket.socket) -> str:
+    """Where a listening socket can be reached from this machine."""
+    host, port = listening.getsockname()[:2]
+    if host in {"0.0.0.0", "::"}:
+        host = "localhost"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's loop where it is installed, else asyncio's own."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()

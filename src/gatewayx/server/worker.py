@@ -1,0 +1,69 @@
+"""A worker process: one loop, one engine.
+
+It imports as little as it can: every worker pays for it in memory. What it serves it is told by the
+supervisor, over an inherited socket, as one JSON object a line; see `control.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import signal
+import socket
+import sys
+
+from gatewayx import _native
+from gatewayx.server.control import Channel, Orders
+from gatewayx.server.driver import Driver
+from gatewayx.server.sockets import new_event_loop
+
+
+async def work(channel: Channel) -> None:
+    """Serve by the supervisor's orders until told to stop, or until the supervisor is gone."""
+    message = await channel.receive()
+    if message is None:
+        return
+    orders = Orders(**message)
+    metrics = _native.Metrics.attach(orders.metrics_fd, orders.slots, orders.blocks)
+    driver = Driver(
+        json.dumps(orders.config).encode(),
+        metrics,
+        slot=orders.slot,
+        buffer_size=orders.buffer_size,
+        log_fd=orders.log_fd,
+    )
+    for fd in orders.listener_fds:
+        await driver.listen(socket.socket(fileno=fd))
+    # What is alive now stays alive: the collector need never look at it again.
+    gc.collect()
+    gc.freeze()
+    await channel.send({"event": "ready"})
+    drain_seconds = orders.drain_seconds
+    while (message := await channel.receive()) is not None:
+        if message["order"] == "stop":
+            drain_seconds = message["drain_seconds"]
+            break
+    await driver.stop(drain_seconds)
+    driver.native.close_log()
+
+
+def main() -> int:
+    """Run as `python -m gatewayx.server.worker FD`."""
+    # The supervisor decides; a Ctrl-C at the terminal reaches it as well.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO)
+
+    async def run() -> None:
+        control = socket.socket(fileno=int(sys.argv[1]))
+        await work(await Channel.open(control))
+
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(run())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
