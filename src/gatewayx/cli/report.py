@@ -1,7 +1,7 @@
 """What a person sees on a terminal, and what a program sees on a pipe.
 
-Results go to standard output; faults and the operator's messages to standard error. Colour and tables are for terminals only;
-rich is imported only there.
+Results go to standard output; faults and the operator's messages to standard error. Colour and
+tables are for terminals only; rich is imported only there.
 """
 
 from __future__ import annotations
