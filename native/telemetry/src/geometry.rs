@@ -1,13 +1,19 @@
 //! The layout of a region as arithmetic: where each block begins, and how many bytes that makes.
 
-/// Bytes of a cell.
-pub(crate) const CELL_BYTES: usize = 8;
+use crate::sync::AtomicU64;
+
+/// Bytes of a cell: 8, but loom's atomics are larger.
+pub(crate) const CELL_BYTES: usize = size_of::<AtomicU64>();
 
 /// Cells of a cache line; a block begins on a line of its own.
 pub(crate) const LINE_CELLS: usize = 8;
 
-/// Bytes of a cache line: the alignment of a region.
-pub(crate) const LINE_BYTES: usize = CELL_BYTES * LINE_CELLS;
+/// Alignment of a region: a cache line, which means nothing to loom.
+pub(crate) const ALIGN_BYTES: usize = if cfg!(loom) {
+    align_of::<AtomicU64>()
+} else {
+    64
+};
 
 /// Cells of the header that describes the region.
 pub(crate) const HEADER_CELLS: usize = LINE_CELLS;

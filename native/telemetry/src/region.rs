@@ -15,7 +15,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use crate::cells::Cells;
-use crate::geometry::{Geometry, HEADER_CELLS};
+use crate::geometry::{ALIGN_BYTES, CELL_BYTES, Geometry, HEADER_CELLS};
 use crate::sync::{AtomicU64, Ordering};
 
 /// First header cell: a tag that other memory is unlikely to have, with the version of the layout
@@ -89,8 +89,8 @@ impl Region {
         // line.
         let cells_count = geometry.cells().saturating_add(HEADER_CELLS - 1);
         let heap: Box<[AtomicU64]> = (0..cells_count).map(|_| AtomicU64::new(0)).collect();
-        let base = NonNull::from(&heap[line_start(&heap)]);
-        // SAFETY: `line_start` leaves `geometry.cells()` cells behind `base`, zeroed, and the box
+        let base = NonNull::from(&heap[heap.as_ptr().align_offset(ALIGN_BYTES)]);
+        // SAFETY: aligning leaves `geometry.cells()` cells behind `base`, zeroed, and the box
         // is the owner.
         let region = unsafe { Self::new(base, geometry, Arc::new(heap)) };
         region
@@ -111,7 +111,6 @@ impl Region {
     ///   process.
     /// - The memory is zeroed, or holds a region.
     /// - Until then everybody, in any process, accesses it through a [`Region`] only.
-    #[cfg(not(loom))]
     pub unsafe fn attach(
         ptr: NonNull<u8>,
         len_bytes: usize,
@@ -133,13 +132,12 @@ impl Region {
     /// # Safety
     ///
     /// As for [`Region::attach`].
-    #[cfg(not(loom))]
     pub unsafe fn open(
         ptr: NonNull<u8>,
         len_bytes: usize,
         owner: Arc<dyn Any + Send + Sync>,
     ) -> Result<Self, RegionError> {
-        check_memory(ptr, len_bytes, HEADER_CELLS * crate::geometry::CELL_BYTES)?;
+        check_memory(ptr, len_bytes, HEADER_CELLS * CELL_BYTES)?;
         // SAFETY: the header fits, is aligned, and the caller promises that it is only accessed
         // atomically.
         let header =
@@ -251,7 +249,7 @@ impl fmt::Debug for Region {
 ///
 /// Relaxed: the header guards no other memory, and a single cell's compare-and-swaps have one order
 /// for all.
-pub(crate) fn propose_header(header: &[AtomicU64], geometry: Geometry) -> Result<(), RegionError> {
+fn propose_header(header: &[AtomicU64], geometry: Geometry) -> Result<(), RegionError> {
     let propose = |cell: &AtomicU64, value: u64| {
         debug_assert_ne!(value, 0, "0 means blank");
         match cell.compare_exchange(0, value, Ordering::Relaxed, Ordering::Relaxed) {
@@ -269,7 +267,6 @@ pub(crate) fn propose_header(header: &[AtomicU64], geometry: Geometry) -> Result
     Ok(())
 }
 
-#[cfg(not(loom))]
 fn read_header(header: &[AtomicU64]) -> Result<Geometry, RegionError> {
     let read = |cell: usize| header[cell].load(Ordering::Relaxed);
     if read(0) != MAGIC {
@@ -292,31 +289,18 @@ fn packed(geometry: Geometry) -> [u64; 2] {
     ]
 }
 
-#[cfg(not(loom))]
 fn check_memory(
     ptr: NonNull<u8>,
     len_bytes: usize,
     needed_bytes: usize,
 ) -> Result<(), RegionError> {
-    if !ptr.addr().get().is_multiple_of(crate::geometry::LINE_BYTES) {
+    if !ptr.addr().get().is_multiple_of(ALIGN_BYTES) {
         return Err(RegionError::Misaligned);
     }
     if len_bytes < needed_bytes {
         return Err(RegionError::TooSmall { needed_bytes });
     }
     Ok(())
-}
-
-/// Index of the first cell that begins a cache line.
-#[cfg(not(loom))]
-fn line_start(heap: &[AtomicU64]) -> usize {
-    heap.as_ptr().align_offset(crate::geometry::LINE_BYTES)
-}
-
-/// loom's atomics have a size of their own; lines mean nothing there.
-#[cfg(loom)]
-fn line_start(_heap: &[AtomicU64]) -> usize {
-    0
 }
 
 #[cfg(all(test, not(loom)))]
