@@ -12,7 +12,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from gatewayx._native import __version__
+from gatewayx import __version__
 from gatewayx.admin.answer import error_answer
 from gatewayx.admin.auth import BearerWall
 from gatewayx.admin.metrics import Exposition, as_json

@@ -77,7 +77,7 @@ def valid(path: Path, config: GatewayConfig) -> int:
 
 def version() -> int:
     """Print the version of the program and of what it runs on."""
-    from gatewayx._native import __version__
+    from gatewayx import __version__
 
     print(f"gatewayx {__version__} ({platform.python_implementation()}", end=" ")
     print(f"{platform.python_version()}, {platform.system()} {platform.machine()})")
