@@ -41,6 +41,8 @@ from pydantic import (
 
 COUNT_MAX = 2**53 - 1
 """The largest count: the last integer that every JSON reader and an IEEE double agree on."""
+NAME_MAX = 253
+"""Longest name (characters): that of a DNS name, which Kubernetes names fit in."""
 SERVICES_MAX = 20_000
 EDGES_MAX = 100_000
 INGRESS_MAX = 20_000
@@ -87,13 +89,18 @@ def _checked_buckets(buckets: dict[str, int]) -> dict[str, int]:
         return buckets
     if INFINITY_KEY not in buckets:
         raise ValueError("the +Inf bucket is missing")
-    ordered = dict(sorted(buckets.items(), key=lambda bucket: bound_ms(bucket[0])))
+    ordered = {key: buckets[key] for key in _ascending(tuple(buckets))}
     previous = 0
     for key, count in ordered.items():
         if count < previous:
             raise ValueError(f"bucket {key} counts {count}, less than the {previous} below it")
         previous = count
     return ordered
+
+
+@lru_cache(maxsize=1024)
+def _ascending(keys: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(keys, key=bound_ms))
 
 
 def _in_utc(moment: datetime) -> datetime:
@@ -103,8 +110,8 @@ def _in_utc(moment: datetime) -> datetime:
 Count = Annotated[int, Field(ge=0, le=COUNT_MAX)]
 Milliseconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
-Name = Annotated[str, Field(min_length=1, max_length=253)]
-Label = Annotated[str, Field(max_length=253)]
+Name = Annotated[str, Field(min_length=1, max_length=NAME_MAX)]
+Label = Annotated[str, Field(max_length=NAME_MAX)]
 """A label value that a source may leave empty."""
 Buckets = Annotated[
     dict[str, Count], Field(max_length=BUCKETS_MAX), AfterValidator(_checked_buckets)
