@@ -1,1 +1,13 @@
-//! placeholder
+//! Decisions only: who may pass, who waits, who is turned away.
+//!
+//! A policy sees what happened and when (`now_ns`, of any monotonic clock) and answers at once. It
+//! has no clock, no lock, no thread and no I/O, so that every rule can be tested by calling it, and
+//! the same rule serves the engine, a Python object and a simulation.
+
+mod breaker;
+mod limiter;
+mod wait_queue;
+
+pub use breaker::{Breaker, BreakerConfig, State, Ticket};
+pub use limiter::{Limiter, Released};
+pub use wait_queue::{WaitKey, WaitQueue};
