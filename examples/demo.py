@@ -5,6 +5,8 @@ the gateway first, so that it can drain.
 """
 
 import asyncio
+import os
+import secrets
 import signal
 import sys
 import urllib.error
@@ -21,9 +23,9 @@ The gateway is up. Try, in another terminal:
   curl -i  http://127.0.0.1:8080/hello
   curl -N  http://127.0.0.1:8080/stream            # every event as it is sent
   curl -i  'http://127.0.0.1:8080/slow?seconds=9'  # 504: response_header is 5 s
-  curl -H  "Authorization: Bearer $TOKEN" http://127.0.0.1:9901/api/gateway/metrics
+  curl -H  'Authorization: Bearer {token}' http://127.0.0.1:9901/api/gateway/metrics
 
-TOKEN is the admin token above; configuration: examples/gateway.yaml; Ctrl-C stops.
+Configuration: examples/gateway.yaml. Access log: below. Ctrl-C stops.
 """
 
 
@@ -67,9 +69,13 @@ async def main() -> int:
         if not await wait_for(UPSTREAM, upstream):
             return 1
         gateway_arguments = ("-m", "gatewayx", "serve", "-c", str(FOLDER / "gateway.yaml"))
-        gateway = await start(sys.executable, *gateway_arguments, start_new_session=True)
+        token = secrets.token_hex(8)
+        environ = os.environ | {"GATEWAYX_ADMIN_TOKEN": token}
+        gateway = await start(
+            sys.executable, *gateway_arguments, env=environ, start_new_session=True
+        )
         if await wait_for(f"{ADMIN}/ready", gateway):
-            print(INVITATION, flush=True)
+            print(INVITATION.format(token=token), flush=True)
             ends = [told.wait(), gateway.wait(), upstream.wait()]
             tasks = [asyncio.ensure_future(end) for end in ends]
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

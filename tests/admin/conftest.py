@@ -45,7 +45,7 @@ class KnownState:
 
 ROWS: list[tuple[Any, ...]] = [
     (
-        "gateway_requests_total",
+        "gateway_requests",
         "counter",
         "Requests.",
         ("proxy", "status"),

@@ -7,9 +7,16 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
+from gatewayx import __version__
 from tests.admin.conftest import TOKEN, Answer, KnownState, ask_at
 
-PROTECTED = ["/api/gateway/metrics", "/api/gateway/proxies", "/api/gateway/stats", "/openapi.json"]
+PROTECTED = [
+    "/api/gateway/metrics",
+    "/api/gateway/proxies",
+    "/api/gateway/stats",
+    "/stats/prometheus",
+    "/openapi.json",
+]
 
 
 async def ask(port: int, path: str, *, method: str = "GET", **fields: str) -> Answer:
@@ -61,12 +68,14 @@ async def test_probes_need_no_token(port: int, state: KnownState, method: str) -
     assert (await ask(port, "/ready", method=method)).status == 503
 
 
-async def test_metrics_as_prometheus_text(port: int) -> None:
-    answer = await ask_as_superuser(port, "/api/gateway/metrics")
+@pytest.mark.parametrize("path", ["/api/gateway/metrics", "/stats/prometheus"])
+async def test_metrics_as_prometheus_text(port: int, path: str) -> None:
+    answer = await ask_as_superuser(port, path)
     assert answer.fields["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
     lines = answer.body.splitlines()
     for line in [
         "# TYPE gateway_requests_total counter",
+        f'gateway_build_info{{version="{__version__}"}} 1.0',
         'gateway_requests_total{proxy="sidecar",status="200"} 7.0',
         'gateway_active_connections{proxy="sidecar"} 3.0',
         "# TYPE gateway_upstream_latency_seconds histogram",

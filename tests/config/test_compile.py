@@ -12,7 +12,7 @@ downstream:
   timeout: {request_head: 1.5, request_body_idle: 2, keep_alive: 3, write_idle: 4, linger: 5}
   limits: {head: 8KiB, target: 2KiB, fields: 40}
 upstream_pool: {idle_max: 7, idle_per_host_max: 3}
-buffers: {size: 16KiB, count: 8, high_water: 1MiB}
+buffers: {size: 16KiB, high_water: 1MiB}
 access_log: {enabled: false}
 proxies:
   - name: sidecar

@@ -196,6 +196,7 @@ def test_one_address_is_listened_on_once() -> None:
 
 _ASKED_FOR: dict[tuple[str, ...], object] = {
     ("listeners", "*", "tls"): {"certificate": "a.pem"},
+    ("buffers", "count"): 1024,
     ("store",): {"url": "sqlite:///a.db"},
     ("stats",): {"inclusion_list": []},
     ("proxy_from_environment",): True,

@@ -231,7 +231,7 @@ def test_upstream_url_refuses(url: str) -> None:
     assert "password" not in str(refusal.value).replace("user or password", "")
 
 
-@pytest.mark.parametrize("name", ["Authorization", "x-a", "X_B", "!#$%&'*+.^`|~"])
+@pytest.mark.parametrize("name", ["Authorization", "x-a", "X_B", "!#$%&'*+.^`|~", "X-Real-IP"])
 def test_header_name_accepts_tokens(name: str) -> None:
     assert values.header_name(name) == name
 
@@ -246,6 +246,14 @@ def test_header_name_refuses_what_is_no_token(name: str) -> None:
 def test_header_name_refuses_fields_that_frame_or_route(name: str) -> None:
     with pytest.raises(ValueError, match="gateway itself"):
         values.header_name(name.title())
+    with pytest.raises(ValueError, match="gateway itself"):
+        values.header_name(name.replace("-", "_"))
+
+
+@pytest.mark.parametrize("second", ["X-A", "x_a", "X_A"])
+def test_one_field_is_set_once_whatever_its_spelling(second: str) -> None:
+    with pytest.raises(ValueError, match=f"x-a and {second} are the same field"):
+        values.distinct_names({"x-a": "1", second: "2"})
 
 
 @pytest.mark.parametrize("value", ["", "Bearer abc", "a\tb", "~ !"])

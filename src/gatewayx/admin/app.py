@@ -41,6 +41,7 @@ def create_app(state: AdminState, token: SuperuserToken) -> FastAPI:
             return JSONResponse({"status": "ready"})
         return error_answer(503, "no worker accepts requests", "not_ready")
 
+    @app.get("/stats/prometheus", summary="The same, where Envoy has it")
     @app.get("/api/gateway/metrics", summary="Metrics for Prometheus")
     async def metrics(request: Request) -> Response:
         page, content_type = exposition.render(request.headers.get("accept", ""))

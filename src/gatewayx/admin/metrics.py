@@ -16,11 +16,13 @@ from prometheus_client.metrics_core import (
     CounterMetricFamily,
     GaugeMetricFamily,
     HistogramMetricFamily,
+    InfoMetricFamily,
     Metric,
 )
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.registry import Collector
 
+from gatewayx import __version__
 from gatewayx.admin.state import Family
 
 TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -57,6 +59,14 @@ class FamiliesCollector(Collector):
         return metric
 
 
+class BuildInfo(Collector):
+    """Which version answers, as a label of a series that is always 1."""
+
+    def collect(self) -> Iterator[Metric]:
+        """`gateway_build_info{version="..."} 1`."""
+        yield InfoMetricFamily("gateway_build", "The running version.", {"version": __version__})
+
+
 def _plain(family: Family) -> Metric:
     kind = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
     metric = kind(family.name, family.help, labels=family.label_names)
@@ -83,6 +93,7 @@ class Exposition:
 def _registry(collector: FamiliesCollector) -> CollectorRegistry:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(collector)
+    registry.register(BuildInfo())
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     return registry
@@ -114,7 +125,8 @@ def _quality(parameters: list[str]) -> float:
 
 def as_json(rows: Iterable[tuple[Any, ...]]) -> dict[str, Any]:
     """The same families for programs that would rather not parse text."""
-    return {family.name: _family_as_json(family) for family in (Family(*row) for row in rows)}
+    families = (Family(*row) for row in rows)
+    return {family.series_name: _family_as_json(family) for family in families}
 
 
 def _family_as_json(family: Family) -> dict[str, Any]:

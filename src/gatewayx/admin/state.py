@@ -13,7 +13,7 @@ class Family(NamedTuple):
     """All series of one metric, summed over the workers.
 
     Attributes:
-        name: As users see it; a counter's name includes `_total` where it has it.
+        name: Of the family; a counter's with or without the `_total` of its series.
         kind: Of every series.
         help: One sentence.
         label_names: In the order of the label values of a sample.
@@ -28,6 +28,12 @@ class Family(NamedTuple):
     label_names: tuple[str, ...]
     samples: Sequence[tuple[Any, ...]]
     bounds: tuple[float, ...] = ()
+
+    @property
+    def series_name(self) -> str:
+        """The name that users see in a query."""
+        is_bare_counter = self.kind == "counter" and not self.name.endswith("_total")
+        return f"{self.name}_total" if is_bare_counter else self.name
 
 
 @dataclass(frozen=True, slots=True)

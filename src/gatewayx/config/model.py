@@ -228,10 +228,7 @@ class UpstreamPoolConfig(Section):
 class BufferConfig(Section):
     """Memory for bytes in flight, in each worker."""
 
-    size: NonzeroSize = Field(default=32 << 10, description="One pooled receive buffer.")
-    count: NonzeroCount = Field(
-        default=1024, description="Pooled buffers; beyond it plain allocation, counted."
-    )
+    size: NonzeroSize = Field(default=32 << 10, description="One receive buffer.")
     high_water: NonzeroSize = Field(
         default=256 << 10,
         description="Unsent bytes of one side at which reading from the other side pauses.",

@@ -43,9 +43,14 @@ OWN_FIELDS = frozenset(
         "transfer-encoding",
         "upgrade",
         "via",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-proto",
+        "x-request-id",
     }
 )
-"""Fields that frame, route or manage a connection: the gateway alone writes them."""
+"""Fields that frame or route a message, manage a connection or vouch for a caller: the gateway
+alone writes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,16 +237,21 @@ def header_name(name: str) -> str:
     """The name of a field that a configuration may set."""
     if not _TOKEN.match(name):
         raise ValueError("is not a field name")
-    if name.lower() in OWN_FIELDS:
+    if _canonical(name) in OWN_FIELDS:
         raise ValueError("is written by the gateway itself")
     return name
+
+
+def _canonical(name: str) -> str:
+    """Lower case, with `-` for `_`: upstreams that speak CGI or WSGI cannot tell those apart."""
+    return name.lower().replace("_", "-")
 
 
 def distinct_names(fields: dict[str, str]) -> dict[str, str]:
     """Refuse one field under two spellings."""
     seen: dict[str, str] = {}
     for name in fields:
-        first = seen.setdefault(name.lower(), name)
+        first = seen.setdefault(_canonical(name), name)
         if first != name:
             raise ValueError(f"{first} and {name} are the same field")
     return fields
