@@ -4,10 +4,14 @@
 //! has no clock, no lock, no thread and no I/O, so that every rule can be tested by calling it, and
 //! the same rule serves the engine, a Python object and a simulation.
 
+mod balance;
 mod breaker;
 mod limiter;
+mod retry_budget;
 mod wait_queue;
 
+pub use balance::{Algorithm, Balancer, Ejection, Pick, UPSTREAMS_MAX_COUNT};
 pub use breaker::{Breaker, BreakerConfig, State, Ticket};
 pub use limiter::{Limiter, Released};
+pub use retry_budget::RetryBudget;
 pub use wait_queue::{WaitKey, WaitQueue};
