@@ -20,7 +20,7 @@ from gatewayx.slo.master.alerts import alert_answer, list_alerts
 from gatewayx.slo.master.budgets import TARGET_TYPES, budgets, targets_in_force
 from gatewayx.slo.master.domains import domain_detail, domain_history, domains
 from gatewayx.slo.master.figures import TargetType
-from gatewayx.slo.master.http import Problem, ProblemRoute, read_body, require_token, respond
+from gatewayx.slo.master.http import Problem, read_body, require_token, respond
 from gatewayx.slo.master.master import Master
 from gatewayx.slo.master.mesh import service_detail, topology
 from gatewayx.slo.master.plan import parse_range
@@ -71,7 +71,7 @@ ScopeParam = Annotated[Scope, Depends(scope_of)]
 
 
 def create_router(master: Master, *, reader: Callable[..., Any] | None = None) -> APIRouter:
-    """The routes of one master, for any FastAPI application.
+    """The routes of one master, for any FastAPI application that has `install_errors`.
 
     `reader` is the dependency that lets readers and operators in; without one the master's own
     reader token is asked for. Agents always present the agent token.
@@ -79,7 +79,7 @@ def create_router(master: Master, *, reader: Callable[..., Any] | None = None) -
     settings = master.settings
     agents = [Depends(require_token(settings.agent_token))]
     readers = [Depends(reader or require_token(settings.reader_token))]
-    router = APIRouter(prefix=PREFIX, route_class=ProblemRoute, tags=["slo"])
+    router = APIRouter(prefix=PREFIX, tags=["slo"])
 
     def served(cluster: str | None) -> str:
         return cluster or settings.clusters[0]

@@ -9,6 +9,7 @@ import uvicorn
 from fastapi import FastAPI, Response
 
 from gatewayx.slo.master.api import create_router
+from gatewayx.slo.master.http import install_errors
 from gatewayx.slo.master.master import Master
 from gatewayx.slo.master.settings import MasterSettings
 
@@ -29,6 +30,7 @@ def create_app(master: Master, *, background: bool = True) -> FastAPI:
             master.close()
 
     app = FastAPI(title="GatewayX SLO master", lifespan=lifespan)
+    install_errors(app)
     app.include_router(create_router(master))
 
     @app.get("/healthz", tags=["operation"])

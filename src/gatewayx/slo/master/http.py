@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hmac
 import zlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
 
-from fastapi import Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
 from pydantic import SecretStr
 from pydantic_core import to_json
 
@@ -78,23 +76,17 @@ def problem_of(error: Exception) -> Problem | None:
     return None
 
 
-class ProblemRoute(APIRoute):
-    """A route that answers its own errors, whatever application it is part of."""
+def install_errors(app: FastAPI) -> None:
+    """Make an application answer the errors of the routes as the gateway writes errors."""
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """FastAPI's hook: the handler with the errors turned into answers."""
-        handler = super().get_route_handler()
+    def answer(_: Request, error: Exception) -> Response:
+        problem = problem_of(error)
+        if problem is None:
+            raise error
+        return respond(problem.body, problem.status)
 
-        async def answer(request: Request) -> Response:
-            try:
-                return await handler(request)
-            except Exception as error:
-                problem = problem_of(error)
-                if problem is None:
-                    raise
-                return respond(problem.body, problem.status)
-
-        return answer
+    for kind in (Problem, Refused, UnknownCluster, NotReported, BadRange, RequestValidationError):
+        app.add_exception_handler(kind, answer)
 
 
 async def read_body(request: Request, limit_bytes: int) -> bytes:

@@ -34,7 +34,7 @@ def epoch_ms(moment: datetime) -> int:
     return (moment - _EPOCH) // _MILLISECOND
 
 
-class Refused(Exception):
+class Refused(ValueError):
     """A snapshot that is not taken; the sender is to blame and the data is as it was."""
 
     def __init__(
@@ -241,7 +241,8 @@ def _seen(conn: Connection, agent_id: int, snapshot: SLOSnapshot) -> Receipt | N
     posted = (snapshot.timestamp, snapshot.interval_start, snapshot.interval_end)
     if tuple(row[1:]) != tuple(map(epoch_ms, posted)):
         raise Refused(
-            409,
+            # Not 409: senders take that for "you have it already" and would drop the snapshot.
+            422,
             "seq_conflict",
             f"agent {snapshot.agent_id!r} has already used seq {snapshot.seq} for another "
             f"interval; the next one is {next_seq}",

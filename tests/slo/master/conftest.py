@@ -1,0 +1,162 @@
+"""Masters on real databases, a clock that tests move, and snapshots built by hand."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from gatewayx.slo.master.master import Master
+from gatewayx.slo.master.settings import MasterSettings
+from gatewayx.slo.master.store import Store
+from tests.slo.master.snapshots import START_MS, FakeClock
+
+MasterFactory = Callable[..., Master]
+
+
+def _postgresql_programs() -> Path | None:
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    return versions[-1].parent if versions else None
+
+
+def _unprivileged() -> dict[str, int]:
+    """Who runs the server: PostgreSQL refuses to be root."""
+    if os.geteuid() != 0:
+        return {}
+    account = pwd.getpwnam("nobody")
+    return {"user": account.pw_uid, "group": account.pw_gid}
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """A PostgreSQL server of our own on a Unix socket; the URL of its main database."""
+    programs = _postgresql_programs()
+    if programs is None:
+        pytest.skip("no PostgreSQL server here: install Debian's package `postgresql`")
+    who = _unprivileged()
+    # Short, because a socket's path has 107 bytes; not below tmp_path, which others cannot enter.
+    home = Path(tempfile.mkdtemp(prefix="gxpg", dir="/tmp"))
+    data = home / "data"
+    if who:
+        os.chown(home, who["user"], who["group"])
+    run = {"check": True, "capture_output": True, "cwd": home, **who}
+    try:
+        subprocess.run(
+            [programs / "initdb", "-D", data, "-U", "slo", "-A", "trust", "-E", "UTF8", "-N"],
+            **run,
+        )
+        options = f"-c listen_addresses= -c unix_socket_directories={home} -c fsync=off"
+        pg_ctl = [programs / "pg_ctl", "-D", data, "-w", "-o", options]
+        subprocess.run([*pg_ctl, "-l", home / "log", "start"], **run)
+        try:
+            yield f"postgresql+psycopg://slo@/postgres?host={home}"
+        finally:
+            subprocess.run([*pg_ctl, "-m", "immediate", "stop"], **run)
+    finally:
+        shutil.rmtree(home)
+
+
+@contextmanager
+def _database(main_url: str, name: str, template: str) -> Iterator[str]:
+    engine = create_engine(main_url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as conn:
+        conn.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
+    yield main_url.replace("/postgres?", f"/{name}?")
+    with engine.connect() as conn:
+        conn.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    engine.dispose()
+
+
+def _migrate(url: str) -> None:
+    store = Store(url)
+    store.migrate()
+    store.close()
+
+
+@pytest.fixture(scope="session")
+def migrated_postgresql(postgresql: str) -> Iterator[str]:
+    """The name of a database to copy: migrating one for each test would take minutes."""
+    with _database(postgresql, "migrated", "template0") as url:
+        _migrate(url)
+        yield "migrated"
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database file to copy."""
+    path = tmp_path_factory.mktemp("migrated") / "slo.db"
+    _migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def sqlite_url(migrated_sqlite: Path, tmp_path: Path) -> str:
+    """A fresh SQLite database."""
+    shutil.copy(migrated_sqlite, tmp_path / "slo.db")
+    return f"sqlite:///{tmp_path / 'slo.db'}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A fresh database of each kind."""
+    if request.param == "sqlite":
+        yield request.getfixturevalue("sqlite_url")
+        return
+    template = request.getfixturevalue("migrated_postgresql")
+    with _database(request.getfixturevalue("postgresql"), _name(request), template) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database of each kind without any table."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'empty.db'}"
+        return
+    with _database(request.getfixturevalue("postgresql"), _name(request), "template0") as url:
+        yield url
+
+
+def _name(request: pytest.FixtureRequest) -> str:
+    return f"t{abs(hash(request.node.nodeid)):x}"
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """A clock that stands still until a test moves it."""
+    return FakeClock(START_MS)
+
+
+@pytest.fixture
+def open_master(clock: FakeClock) -> Iterator[MasterFactory]:
+    """Opens masters and closes them at the end."""
+    opened: list[Master] = []
+
+    def factory(url: str, **settings: object) -> Master:
+        master = Master(MasterSettings(store_url=url, **settings), clock=clock)
+        opened.append(master)
+        return master
+
+    yield factory
+    for master in opened:
+        master.close()
+
+
+@pytest.fixture
+def master(open_master: MasterFactory, store_url: str) -> Master:
+    """A master on each kind of database."""
+    return open_master(store_url)
+
+
+@pytest.fixture
+def sqlite_master(open_master: MasterFactory, sqlite_url: str) -> Master:
+    """A master on SQLite, for what does not depend on the database."""
+    return open_master(sqlite_url)
