@@ -4,14 +4,16 @@ use core::net::Ipv6Addr;
 
 use crate::class::{self, HOST};
 
-/// Longest host that is taken: the longest domain name in text is 253 octets, RFC 1035 section 2.3.4.
+/// Longest host that is taken: the longest domain name in text is 253 octets, RFC 1035 section
+/// 2.3.4.
 const HOST_MAX_BYTES: usize = 255;
 
 /// Whether the bytes are a host with an optional port.
 ///
-/// Stricter: a registered name consists of unreserved characters. RFC 3986 also allows percent escapes, which
-/// some decode before they compare, and sub-delims such as `,` and `;`, at which some split. No name in use has
-/// them. An empty host is refused, as is an address of a future IP version.
+/// Stricter: a registered name consists of unreserved characters. RFC 3986 also allows percent
+/// escapes, which some decode before they compare, and sub-delims such as `,` and `;`, at which
+/// some split. No name in use has them. An empty host is refused, as is an address of a future IP
+/// version.
 pub(crate) fn is_authority(bytes: &[u8]) -> bool {
     let host_end = if bytes.first() == Some(&b'[') {
         match ip_literal_end(bytes) {

@@ -1,13 +1,17 @@
 //! Chunked transfer coding: RFC 9112 section 7.1.
 //!
 //! ```text
-//!   Size --digits--> Extension (several places) --CR--> SizeLineFeed --LF--> Data --> DataCr --> DataLf --> Size
-//!                                                            '- size 0 --> Trailers --empty line--> Done
+//!   Size --CR--> SizeLineFeed --LF, size > 0--> Data --> DataCr --> DataLineFeed --> Size
+//!    | ;  ^               |
+//!    v    CR              '------LF, size 0--> Trailers --empty line--> Done
+//!   Extension...
 //! ```
-//! What a size line says is kept as numbers and what trailers say in canonical form, so no byte that was consumed
-//! is needed again. Chunk data is never copied: each step returns a range of the caller's buffer.
+//! What a size line says is kept as numbers and what trailers say in canonical form, so no byte
+//! that was consumed is needed again. Chunk data is never copied: each step returns a range of the
+//! caller's buffer.
 //!
-//! Cost: a table-driven look at each byte of a size line, none at data; no allocation but for trailers.
+//! Cost: a table-driven look at each byte of a size line, none at data; no allocation but for
+//! trailers.
 
 use std::ops::Range;
 
@@ -22,7 +26,8 @@ pub const LAST_CHUNK: &[u8] = b"0\r\n";
 /// End of a chunk and of a chunked message.
 pub const CRLF: &[u8] = b"\r\n";
 
-/// Appends the size line of a chunk of so many bytes, which must not be 0: that would be the last chunk.
+/// Appends the size line of a chunk of so many bytes, which must not be 0: that would be the last
+/// chunk.
 pub fn write_chunk_head(out: &mut Vec<u8>, len_bytes: usize) {
     debug_assert!(len_bytes > 0);
     let digits = (usize::BITS - len_bytes.leading_zeros()).div_ceil(4);
@@ -109,13 +114,15 @@ impl ChunkedDecoder {
         }
     }
 
-    /// Takes bytes of the message up to the end of the first piece of data, and on to where the next begins.
+    /// Takes bytes of the message up to the end of the first piece of data, and on to where the
+    /// next begins.
     ///
-    /// Progress is made on any buffer that is not empty, until the message is done; then nothing is consumed.
+    /// Progress is made on any buffer that is not empty, until the message is done; then nothing is
+    /// consumed.
     ///
     /// # Errors
-    /// The first rule that the bytes break. Data before them is returned first, and the error by the next step;
-    /// all further steps return it again.
+    /// The first rule that the bytes break. Data before them is returned first, and the
+    /// error by the next step; all further steps return it again.
     pub fn step(&mut self, buf: &[u8]) -> Result<Step, ParseError> {
         if let Some(error) = self.failed {
             return Err(error);
@@ -152,8 +159,8 @@ impl ChunkedDecoder {
         Ok(step)
     }
 
-    /// The trailer section of a message that is done: canonical `Name: value` lines with their line ends, without
-    /// the fields that must not be forwarded as trailers.
+    /// The trailer section of a message that is done: canonical `Name: value` lines with their line
+    /// ends, without the fields that must not be forwarded as trailers.
     #[must_use]
     pub fn trailers(&self) -> &[u8] {
         self.trailers.lines()
@@ -201,8 +208,8 @@ impl ChunkedDecoder {
 
     /// `1*HEXDIG`, then an extension or the end of the line.
     ///
-    /// Stricter: RFC 9112 section 7.1.1 has whitespace only before `;`, so a size that whitespace ends is
-    /// refused, as some read on and some stop.
+    /// Stricter: RFC 9112 section 7.1.1 has whitespace only before `;`, so a size that whitespace
+    /// ends is refused, as some read on and some stop.
     #[inline]
     fn take_size(&mut self, byte: u8) -> Result<(), ParseError> {
         if let Some(digit) = hex_digit(byte) {
@@ -236,8 +243,9 @@ impl ChunkedDecoder {
 
     /// `*( BWS ";" BWS name [ BWS "=" BWS value ] )`, checked and forgotten.
     ///
-    /// Stricter: RFC 9112 section 7.1.1 has recipients ignore extensions. Where one ends must not be guessed: a
-    /// line end within quotes ends the line for some and not for others, as does a bare LF.
+    /// Stricter: RFC 9112 section 7.1.1 has recipients ignore extensions. Where one ends must not
+    /// be guessed: a line end within quotes ends the line for some and not for others, as does a
+    /// bare LF.
     fn take_extension(&mut self, byte: u8) -> Result<(), ParseError> {
         use Place::{
             ExtensionEscape, ExtensionGap, ExtensionName, ExtensionNameGap, ExtensionQuoted,

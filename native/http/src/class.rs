@@ -4,8 +4,8 @@
 
 /// `tchar`: RFC 9110 section 5.6.2.
 pub(crate) const TOKEN: u8 = 1 << 0;
-/// May stand in a request target: a visible ASCII character that RFC 3986 does not exclude. `[` and `]` are
-/// let through, as queries carry them everywhere.
+/// May stand in a request target: a visible ASCII character that RFC 3986 does not exclude. `[` and
+/// `]` are let through, as queries carry them everywhere.
 pub(crate) const TARGET: u8 = 1 << 1;
 /// May stand in a registered name of a host: `unreserved` of RFC 3986 section 2.3.
 pub(crate) const HOST: u8 = 1 << 2;
@@ -32,8 +32,8 @@ const fn classes() -> [u8; 256] {
         if alphanumeric || is_in(byte, b"!#$%&'*+-.^_`|~") {
             class |= TOKEN;
         }
-        // Stricter: RFC 3986 excludes these from URIs, many servers take them raw. A backslash is a slash to
-        // some, the others are rewritten by some on the way.
+        // Stricter: RFC 3986 excludes these from URIs, many servers take them raw. A backslash is a
+        // slash to some, the others are rewritten by some on the way.
         if byte.is_ascii_graphic() && !is_in(byte, b"\"<>\\^`{|}#") {
             class |= TARGET;
         }
@@ -92,14 +92,16 @@ pub(crate) fn union(bytes: &[u8]) -> u8 {
 #[inline]
 pub(crate) fn run(buf: &[u8], from: usize, class: u8) -> (usize, u8) {
     let mut seen = 0;
-    for (index, &byte) in buf.iter().enumerate().skip(from) {
+    let mut at = from;
+    while let Some(&byte) = buf.get(at) {
         let classes = CLASS[byte as usize];
         if classes & class == 0 {
-            return (index, seen);
+            break;
         }
         seen |= classes;
+        at += 1;
     }
-    (buf.len().max(from), seen)
+    (at, seen)
 }
 
 /// End of SP and HTAB.
@@ -115,38 +117,35 @@ pub(crate) fn whitespace_end(buf: &[u8], from: usize) -> usize {
 /// End of the bytes that a field value may hold: the first control character but HTAB.
 #[inline]
 pub(crate) fn value_end(buf: &[u8], from: usize) -> usize {
-    let rest = buf.get(from..).unwrap_or_default();
-    let (blocks, tail) = rest.as_chunks::<8>();
     let mut at = from;
-    for block in blocks {
+    while let Some(block) = buf.get(at..).and_then(<[u8]>::first_chunk) {
         let controls = controls_of(u64::from_le_bytes(*block));
-        if controls != 0 {
-            return at + controls.trailing_zeros() as usize / 8;
+        if controls == 0 {
+            at += 8;
+            continue;
         }
-        at += 8;
-    }
-    for &byte in tail {
-        if !is(byte, VALUE) {
+        at += controls.trailing_zeros() as usize / 8;
+        if buf[at] != b'\t' {
             return at;
         }
+        at += 1;
+    }
+    while buf.get(at).is_some_and(|&byte| is(byte, VALUE)) {
         at += 1;
     }
     at
 }
 
-/// Marks the high bit of every byte that is a control character other than HTAB.
+/// Marks the high bit of the first (lowest) byte that is a control character, HTAB among them.
 ///
-/// No sum crosses a byte, so all marks are exact: `x + 0x60` for seven-bit `x` has its high bit set from 0x20
-/// on, `x + 1` for 0x7f only, and `(x ^ 0x09) + 0x7f` for everything but HTAB.
+/// A difference of bytes below 0x80 has its high bit set when it is negative. The borrow that this
+/// costs the next byte can only make wrong marks after a right one.
 #[inline]
 fn controls_of(block: u64) -> u64 {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    const HIGH: u64 = 0x80 * ONES;
-    let seven = block & !HIGH;
-    let printable = seven + 0x60 * ONES;
-    let delete = seven + ONES;
-    let not_tab = (seven ^ (0x09 * ONES)) + 0x7f * ONES;
-    ((!printable & not_tab) | delete) & !block & HIGH
+    let below_space = block.wrapping_sub(0x20 * ONES);
+    let delete = (block ^ (0x7f * ONES)).wrapping_sub(ONES);
+    (below_space | delete) & !block & (0x80 * ONES)
 }
 
 /// The bytes without SP and HTAB at their end; the start has none.

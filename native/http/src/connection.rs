@@ -4,8 +4,8 @@ use crate::class::{self, TOKEN};
 use crate::lines::{Census, members, value_of};
 use crate::{Field, FieldId, ParseError, Span};
 
-/// Options that are looked at. Each is compared with every field, so that the work a head can cause is bounded
-/// by this times `fields_max_count`. Heads in use have one to three.
+/// Options that are looked at. Each is compared with every field, so that the work a head can cause
+/// is bounded by this times `fields_max_count`. Heads in use have one to three.
 const OPTIONS_MAX_COUNT: usize = 32;
 
 /// What the `Connection` lines of a head say.
@@ -48,6 +48,7 @@ pub(crate) fn parse_connection(
             }
             if option.eq_ignore_ascii_case(b"close") {
                 options.close = true;
+                nominate(buf, fields, option)?;
             } else if option.eq_ignore_ascii_case(b"keep-alive") {
                 options.keep_alive = true;
             } else if option.eq_ignore_ascii_case(b"upgrade") {
@@ -65,8 +66,9 @@ pub(crate) fn parse_connection(
 /// Marks the fields of that name as hop-by-hop.
 fn nominate(buf: &[u8], fields: &mut [Field], name: &[u8]) -> Result<(), ParseError> {
     let id = FieldId::of(name);
-    // Stricter: the RFC has senders never nominate what all recipients need, and recipients remove whatever is
-    // nominated. A hop that removes one of these changes where the message goes or ends.
+    // Stricter: the RFC has senders never nominate what all recipients need, and recipients remove
+    // whatever is nominated. A hop that removes one of these changes where the message goes or
+    // ends.
     if matches!(
         id,
         FieldId::Host | FieldId::ContentLength | FieldId::TransferEncoding
@@ -92,7 +94,8 @@ pub(crate) fn parse_upgrade(
     if !options.upgrade || !census.seen.contains(FieldId::Upgrade) {
         return Ok(Span::default());
     }
-    // Stricter: a list may be spread over lines; no client in use does, and the last or first may win.
+    // Stricter: a list may be spread over lines; no client in use does, and the last or first may
+    // win.
     if census.repeated.contains(FieldId::Upgrade) {
         return Err(ParseError::DuplicateUpgrade);
     }

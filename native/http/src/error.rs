@@ -4,10 +4,10 @@ use std::fmt;
 
 /// A rule that a peer's bytes broke.
 ///
-/// The status that a refused request is answered with is the engine's business; four families matter to it:
-/// [`Self::TargetTooLong`] (414), [`Self::HeadTooLarge`] and [`Self::TooManyFields`] (431),
-/// [`Self::UnsupportedVersion`] (505) and [`Self::UnknownExpectation`] (417). All others are plain 400, or 502
-/// when an upstream broke them.
+/// The status that a refused request is answered with is the engine's business; four families
+/// matter to it: [`Self::TargetTooLong`] (414), [`Self::HeadTooLarge`] and [`Self::TooManyFields`]
+/// (431), [`Self::UnsupportedVersion`] (505) and [`Self::UnknownExpectation`] (417). All others are
+/// plain 400, or 502 when an upstream broke them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ParseError {
     // Lines of a head, of chunk sizes and of trailers.

@@ -11,8 +11,8 @@ pub struct Field {
     pub value: Span,
     /// Which known field it is.
     pub id: FieldId,
-    /// Not forwarded: hop-by-hop by definition, nominated by Connection, `Proxy`, or an underscore alias
-    /// (`X_Forwarded_For`) of a known field.
+    /// Not forwarded: hop-by-hop by definition, nominated by Connection, `Proxy`, or an underscore
+    /// alias (`X_Forwarded_For`) of a known field.
     pub hop_by_hop: bool,
 }
 
@@ -81,7 +81,8 @@ known_fields! {
 }
 
 impl FieldId {
-    /// The field of that name, in any case. Length and one letter leave at most one candidate to compare with.
+    /// The field of that name, in any case. Length and one letter leave at most one candidate to
+    /// compare with.
     #[inline]
     #[must_use]
     pub fn of(name: &[u8]) -> Self {
@@ -124,7 +125,7 @@ impl FieldId {
             (25, b'p') => Self::ProxyAuthenticationInfo,
             _ => return Self::Other,
         };
-        if name.eq_ignore_ascii_case(candidate.name().as_bytes()) {
+        if is_same_name(name, candidate.name().as_bytes()) {
             candidate
         } else {
             Self::Other
@@ -133,8 +134,9 @@ impl FieldId {
 
     /// Whether an intermediary never forwards the field: RFC 9110 section 7.6.1.
     ///
-    /// Stricter: `Proxy` is not a registered field, but becomes `HTTP_PROXY` in the environment of CGI
-    /// programs ("httpoxy"). Credentials and challenges for a proxy are addressed to this gateway.
+    /// Stricter: `Proxy` is not a registered field, but becomes `HTTP_PROXY` in the environment of
+    /// CGI programs ("httpoxy"). Credentials and challenges for a proxy are addressed to this
+    /// gateway.
     #[inline]
     #[must_use]
     pub const fn is_hop_by_hop(self) -> bool {
@@ -143,8 +145,8 @@ impl FieldId {
 
     /// Whether the name is that of a known field but for `_` in place of `-`.
     ///
-    /// Upstreams that put fields into environment variables (CGI, WSGI) cannot tell the two apart, so such a
-    /// name would forge the field that the gateway sets or strips.
+    /// Upstreams that put fields into environment variables (CGI, WSGI) cannot tell the two apart,
+    /// so such a name would forge the field that the gateway sets or strips.
     #[cold]
     pub(crate) fn is_alias(name: &[u8]) -> bool {
         const LONGEST: usize = FieldId::ProxyAuthenticationInfo.name().len();
@@ -157,6 +159,33 @@ impl FieldId {
         }
         name.contains(&b'_') && Self::of(plain) != Self::Other
     }
+}
+
+/// Whether `name` is `known`, which has the same length and is made of letters and hyphens, in any
+/// case.
+///
+/// Eight bytes at a time, the last eight again where the length is no multiple: several times as
+/// fast as `eq_ignore_ascii_case`, which goes byte by byte up to 16.
+#[inline]
+fn is_same_name(name: &[u8], known: &[u8]) -> bool {
+    debug_assert_eq!(name.len(), known.len());
+    if let (Some(name_tail), Some(known_tail)) = (name.last_chunk(), known.last_chunk()) {
+        let blocks = name.as_chunks().0.iter().zip(known.as_chunks().0);
+        differs(name_tail, known_tail)
+            | blocks.fold(0, |all, (name, known)| all | differs(name, known))
+            == 0
+    } else {
+        name.eq_ignore_ascii_case(known)
+    }
+}
+
+/// Not 0 when the names differ by more than case: in a bit other than 0x20, or in a byte of `known`
+/// that is no letter. Letters have the bit 0x40, the hyphen has not.
+#[inline]
+fn differs(name: &[u8; 8], known: &[u8; 8]) -> u64 {
+    const CASE: u64 = u64::from_ne_bytes([0x20; 8]);
+    let known = u64::from_ne_bytes(*known);
+    (u64::from_ne_bytes(*name) ^ known) & !(known >> 1 & CASE)
 }
 
 /// A set of known fields: one bit each.

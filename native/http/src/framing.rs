@@ -26,8 +26,8 @@ pub(crate) fn parse_framing(
 ) -> Result<Declared, ParseError> {
     let has_length = census.seen.contains(FieldId::ContentLength);
     if census.seen.contains(FieldId::TransferEncoding) {
-        // Stricter: RFC 9112 section 6.1 lets Transfer-Encoding override Content-Length. A recipient on the way
-        // that goes by the length sees another message (request smuggling).
+        // Stricter: RFC 9112 section 6.1 lets Transfer-Encoding override Content-Length. A
+        // recipient on the way that goes by the length sees another message (request smuggling).
         if has_length {
             return Err(ParseError::TransferEncodingWithLength);
         }
@@ -35,8 +35,8 @@ pub(crate) fn parse_framing(
         if version == Version::Http10 {
             return Err(ParseError::TransferEncodingInHttp10);
         }
-        // Stricter: other codings, and lists over several lines, are legal. Nobody sends them, and recipients
-        // disagree on empty members, parameters, quotes and repetition.
+        // Stricter: other codings, and lists over several lines, are legal. Nobody sends them, and
+        // recipients disagree on empty members, parameters, quotes and repetition.
         let only = !census.repeated.contains(FieldId::TransferEncoding);
         let coding = value_of(fields, FieldId::TransferEncoding).of(buf);
         return if only && coding.eq_ignore_ascii_case(b"chunked") {
@@ -55,9 +55,11 @@ pub(crate) fn parse_framing(
     parse_length(value_of(fields, FieldId::ContentLength).of(buf)).map(Declared::Length)
 }
 
-/// `1*DIGIT`; leading zeros are no other number, and the value is written anew before it is forwarded.
+/// `1*DIGIT`; leading zeros are no other number, and the value is written anew before it is
+/// forwarded.
 ///
-/// Stricter: at most 2^63 - 1, as many recipients count in signed 64-bit numbers, in at most 20 digits.
+/// Stricter: at most 2^63 - 1, as many recipients count in signed 64-bit numbers, in at most 20
+/// digits.
 fn parse_length(value: &[u8]) -> Result<u64, ParseError> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return Err(ParseError::BadContentLength);

@@ -1,8 +1,8 @@
 //! HTTP/1.1 codec of the gateway: bytes in, ranges out.
 //!
-//! Heads are parsed in place: the caller keeps the bytes, a head is a set of [`Span`]s into them. Bodies in
-//! chunks are decoded the same way, as ranges of the caller's buffer. The crate has no socket, clock, random
-//! source or thread, allocates nothing per field, and contains no `unsafe`.
+//! Heads are parsed in place: the caller keeps the bytes, a head is a set of [`Span`]s into them.
+//! Bodies in chunks are decoded the same way, as ranges of the caller's buffer. The crate has no
+//! socket, clock, random source or thread, allocates nothing per field, and contains no `unsafe`.
 //!
 //! | Module       | Owns                                                                     |
 //! |--------------|--------------------------------------------------------------------------|
@@ -19,16 +19,15 @@
 //! | `trailer`    | trailer section: canonical form, and which fields may pass               |
 //!
 //! # Rules
-//! - RFC 9112 is read strictly, and more strictly wherever two parsers could differ; each such place is marked
-//!   `// Stricter:`. There is one grammar and no lenient mode.
-//! - Verdicts depend on the bytes, never on how they were cut into reads. Errors are positional: the first
-//!   offending byte decides, as soon as it is there. Rules that span fields are judged at the end of the head,
-//!   in a fixed order.
+//! - RFC 9112 is read strictly, and more strictly wherever two parsers could differ; each such
+//!   place is marked `// Stricter:`. There is one grammar and no lenient mode.
+//! - Verdicts depend on the bytes, never on how they were cut into reads. Errors are positional:
+//!   the first offending byte decides, as soon as it is there. Rules that span fields are judged at
+//!   the end of the head, in a fixed order.
 //! - Every limit is enforced on unfinished input too.
 //!
-//! # Cost
-//! A head that arrives whole is read once. A head that arrives in pieces is read twice, however small the
-//! pieces: once as it arrives and once when it is whole.
+//! # Cost A head that arrives whole is read once. A head that arrives in pieces is read twice,
+//! however small the pieces: once as it arrives and once when it is whole.
 
 mod authority;
 mod chunked;

@@ -5,18 +5,18 @@
 pub struct HeadLimits {
     /// Bytes of a head, leading empty lines and the final empty line included. Default 65,536.
     ///
-    /// Stops heads without end. Precedents: nginx 4 x 8 KiB, HAProxy 16 KiB, Node 16 KiB, Envoy 60 KiB.
-    /// Worst case: so many buffered bytes a connection.
+    /// Stops heads without end. Precedents: nginx 4 x 8 KiB, HAProxy 16 KiB, Node 16 KiB, Envoy 60
+    /// KiB. Worst case: so many buffered bytes a connection.
     pub head_max_bytes: usize,
     /// Bytes of the request target. Default 16,384.
     ///
-    /// RFC 9112 section 3 recommends 8,000 for the whole line. Precedents: nginx 8 KiB, Apache 8,190.
-    /// Worst case: part of `head_max_bytes`.
+    /// RFC 9112 section 3 recommends 8,000 for the whole line. Precedents: nginx 8 KiB, Apache
+    /// 8,190. Worst case: part of `head_max_bytes`.
     pub target_max_bytes: usize,
     /// Field lines. Default 128.
     ///
-    /// Stops heads of many tiny lines, whose cost is per line. Precedents: Apache 100, Envoy 100, HAProxy 101.
-    /// Worst case: 20 bytes a field in a list that is used again for the next head.
+    /// Stops heads of many tiny lines, whose cost is per line. Precedents: Apache 100, Envoy 100,
+    /// HAProxy 101. Worst case: 20 bytes a field in a list that is used again for the next head.
     pub fields_max_count: usize,
 }
 
@@ -50,18 +50,19 @@ impl HeadLimits {
     }
 }
 
-/// Limits of one message in chunked coding. Going over fails the message: 400 while nothing was answered,
-/// else a closed connection.
+/// Limits of one message in chunked coding. Going over fails the message: 400 while nothing was
+/// answered, else a closed connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChunkLimits {
     /// Bytes of one chunk-size line with its extensions, without CRLF. Default 256.
     ///
-    /// Stops size lines without end. Precedents: hyper 16 KiB of extensions, Node 16 KiB, h11 20 digits.
+    /// Stops size lines without end. Precedents: hyper 16 KiB of extensions, Node 16 KiB, h11 20
+    /// digits.
     pub size_line_max_bytes: usize,
     /// Bytes of chunk extensions in a message, together. Default 16,384.
     ///
-    /// Stops bodies that are nearly all extension: traffic and time that body limits do not see (Node
-    /// CVE-2024-22019, Go CVE-2023-39326).
+    /// Stops bodies that are nearly all extension: traffic and time that body limits do not see
+    /// (Node CVE-2024-22019, Go CVE-2023-39326).
     pub extensions_max_bytes: usize,
     /// Bytes of the trailer section with its line ends, dropped fields included. Default 8,192.
     ///

@@ -1,7 +1,7 @@
 //! Field lines: RFC 9112 section 5, RFC 9110 section 5.
 //!
-//! One pass: a name is a run of one byte class, a value ends at the first control character, and both ends tell
-//! by the byte found there whether the line is good.
+//! One pass: a name is a run of one byte class, a value ends at the first control character, and
+//! both ends tell by the byte found there whether the line is good.
 
 use crate::class::{self, TOKEN, UNDERSCORE};
 use crate::field::FieldSet;
@@ -27,9 +27,9 @@ impl Census {
 
 /// Reads field lines from `start`, or from where `scan` stands, up to the end of the head.
 ///
-/// Returns the length of the head, or `None` when it does not end in the buffer; `scan` then remembers how far
-/// it was read. After a resumed call `fields` and `census` hold the later lines only, and the first of those
-/// wrongly: such a call gives a verdict, not a head.
+/// Returns the length of the head, or `None` when it does not end in the buffer; `scan` then
+/// remembers how far it was read. After a resumed call `fields` and `census` hold the later lines
+/// only, and the first of those wrongly: such a call gives a verdict, not a head.
 pub(crate) fn parse_fields(
     buf: &[u8],
     start: usize,
@@ -78,7 +78,8 @@ pub(crate) fn parse_fields(
                 Some(&byte) => return Err(misplaced_in_name(byte, colon == line)),
             }
         }
-        // After a resumption this is not the value's start; only the verdict on the line counts then.
+        // After a resumption this is not the value's start; only the verdict on the line counts
+        // then.
         let value = class::whitespace_end(buf, looked.max(colon + 1));
         let end = class::value_end(buf, value);
         match (buf.get(end), buf.get(end + 1)) {
@@ -128,7 +129,8 @@ pub(crate) fn value_of(fields: &[Field], id: FieldId) -> Span {
         .map_or_else(Span::default, |field| field.value)
 }
 
-/// Splits a list value: members without the whitespace around them, empty ones left out (RFC 9110 section 5.6.1).
+/// Splits a list value: members without the whitespace around them, empty ones left out (RFC 9110
+/// section 5.6.1).
 pub(crate) fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value
         .split(|&byte| byte == b',')

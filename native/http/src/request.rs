@@ -67,8 +67,8 @@ impl Method {
         matches!(self, Self::Get | Self::Head | Self::Options | Self::Trace)
     }
 
-    /// Whether sending it twice does what sending it once does: RFC 9110 section 9.2.2. Not known, hence not
-    /// so, for [`Self::Other`].
+    /// Whether sending it twice does what sending it once does: RFC 9110 section 9.2.2. Not known,
+    /// hence not so, for [`Self::Other`].
     #[must_use]
     pub const fn is_idempotent(self) -> bool {
         self.is_safe() || matches!(self, Self::Put | Self::Delete)
@@ -129,12 +129,13 @@ pub struct RequestHead {
     pub method_span: Span,
     /// Form of the target.
     pub form: TargetForm,
-    /// Begins with `/`; empty for an absolute form without path and for an authority form; `*` for asterisk form.
+    /// Begins with `/`; empty for an absolute form without path and for an authority form; `*` for
+    /// asterisk form.
     pub path: Span,
     /// The query with its `?`, or empty.
     pub query: Span,
-    /// `host[:port]` that the request is for: the target's if it has one, else Host; empty only for HTTP/1.0
-    /// without Host.
+    /// `host[:port]` that the request is for: the target's if it has one, else Host; empty only for
+    /// HTTP/1.0 without Host.
     pub host: Span,
     /// Version of the message.
     pub version: Version,
@@ -146,7 +147,8 @@ pub struct RequestHead {
     pub keep_alive: bool,
     /// The peer waits for 100 (Continue): HTTP/1.1, and a body follows.
     pub expect_continue: bool,
-    /// Value of Upgrade when the message is HTTP/1.1 and Connection nominates `upgrade`; else empty.
+    /// Value of Upgrade when the message is HTTP/1.1 and Connection nominates `upgrade`; else
+    /// empty.
     pub upgrade: Span,
     /// TE says that trailers are welcome: HTTP/1.1 only.
     pub te_trailers: bool,
@@ -156,8 +158,9 @@ pub struct RequestHead {
 
 /// Parses a request head that begins at the start of `buf`.
 ///
-/// `Ok(true)`: the head is whole and `head` is filled. `Ok(false)`: more bytes are needed; pass the same bytes
-/// and more with the same `scan`. `head` holds nothing of use then, and may serve another connection between.
+/// `Ok(true)`: the head is whole and `head` is filled. `Ok(false)`: more bytes are needed; pass the
+/// same bytes and more with the same `scan`. `head` holds nothing of use then, and may serve
+/// another connection between.
 ///
 /// # Errors
 /// The first rule that the bytes break, as soon as they do. The connection cannot be used any more.
@@ -217,7 +220,8 @@ fn parse_request_line(
     if target_end - target_start > limits.target_max_bytes {
         return Err(ParseError::TargetTooLong);
     }
-    // The target is the only part without a small bound of its own, hence the only one not to look at again.
+    // The target is the only part without a small bound of its own, hence the only one not to look
+    // at again.
     match buf.get(target_end) {
         None => {
             scan.stop_in_start_line(target_end);
@@ -305,8 +309,9 @@ fn settle(buf: &[u8], head: &mut RequestHead, census: &Census) -> Result<(), Par
         head.expect_continue = expects_continue(buf, head, census)?;
         head.te_trailers = census.seen.contains(FieldId::Te) && takes_trailers(buf, &head.fields);
         head.upgrade = parse_upgrade(buf, &head.fields, census, options)?;
-        // Stricter: RFC 9110 section 7.8 has the body sent before the protocol changes; upstreams differ in
-        // whether they read it first, and what they leave becomes bytes of the other protocol.
+        // Stricter: RFC 9110 section 7.8 has the body sent before the protocol changes; upstreams
+        // differ in whether they read it first, and what they leave becomes bytes of the other
+        // protocol.
         if !head.upgrade.is_empty() && head.framing.has_bytes() {
             return Err(ParseError::UpgradeWithBody);
         }
@@ -314,10 +319,11 @@ fn settle(buf: &[u8], head: &mut RequestHead, census: &Census) -> Result<(), Par
     Ok(())
 }
 
-/// RFC 9112 section 3.2: exactly one valid Host in HTTP/1.1. A target's own authority wins (section 3.2.2).
+/// RFC 9112 section 3.2: exactly one valid Host in HTTP/1.1. A target's own authority wins (section
+/// 3.2.2).
 ///
-/// Stricter: more than one Host is refused in HTTP/1.0 too, and an empty one always, as it would select
-/// whatever route happens to be the default.
+/// Stricter: more than one Host is refused in HTTP/1.0 too, and an empty one always, as it would
+/// select whatever route happens to be the default.
 fn settle_host(buf: &[u8], head: &mut RequestHead, census: &Census) -> Result<(), ParseError> {
     if !census.seen.contains(FieldId::Host) {
         return match head.version {
@@ -338,8 +344,8 @@ fn settle_host(buf: &[u8], head: &mut RequestHead, census: &Census) -> Result<()
     Ok(())
 }
 
-/// RFC 9110 section 10.1.1: other expectations MAY be answered with 417; a request without a body MUST NOT
-/// expect 100 (Continue), and none is due.
+/// RFC 9110 section 10.1.1: other expectations MAY be answered with 417; a request without a body
+/// MUST NOT expect 100 (Continue), and none is due.
 fn expects_continue(buf: &[u8], head: &RequestHead, census: &Census) -> Result<bool, ParseError> {
     if !census.seen.contains(FieldId::Expect) {
         return Ok(false);

@@ -91,11 +91,12 @@ pub struct ResponseHead {
     pub fields: Vec<Field>,
     /// How the body is framed, with the method of the request in mind.
     pub framing: ResponseFraming,
-    /// Whether the connection may serve another exchange after this one. False whenever the upstream says so,
-    /// whenever the close ends the body or the protocol changes, and whenever an oddity casts doubt on where
-    /// the message ends.
+    /// Whether the connection may serve another exchange after this one. False whenever the
+    /// upstream says so, whenever the close ends the body or the protocol changes, and whenever an
+    /// oddity casts doubt on where the message ends.
     pub keep_alive: bool,
-    /// Value of Upgrade when the message is HTTP/1.1 and Connection nominates `upgrade`; else empty.
+    /// Value of Upgrade when the message is HTTP/1.1, Connection nominates `upgrade` and the value
+    /// is good; else empty.
     pub upgrade: Span,
     /// What is odd about it.
     pub oddities: Oddities,
@@ -105,7 +106,8 @@ pub struct ResponseHead {
 
 /// Parses a response head that begins at the start of `buf`, for a request of the given method.
 ///
-/// Works as [`crate::parse_request`] does; interim (1xx) responses are heads of their own, without a body.
+/// Works as [`crate::parse_request`] does; interim (1xx) responses are heads of their own, without
+/// a body.
 ///
 /// # Errors
 /// The first rule that the bytes break, as soon as they do. The connection cannot be used any more.
@@ -134,8 +136,8 @@ const STATUS_END: usize = 12;
 
 /// Reads the status line; returns where the first field line begins.
 ///
-/// Stricter: no empty line may come before it. RFC 9112 section 2.2 has servers ignore one, for clients of old;
-/// bytes before a response are left over from another.
+/// Stricter: no empty line may come before it. RFC 9112 section 2.2 has servers ignore one, for
+/// clients of old; bytes before a response are left over from another.
 fn parse_status_line(
     buf: &[u8],
     scan: &mut HeadScan,
@@ -199,10 +201,14 @@ fn settle(
         head.keep_alive = false;
     }
     head.upgrade = Span::default();
-    if head.version == Version::Http11
-        && (head.status == 101 || !census.repeated.contains(FieldId::Upgrade))
-    {
-        head.upgrade = parse_upgrade(buf, &head.fields, census, options)?;
+    if head.version == Version::Http11 {
+        let upgrade = parse_upgrade(buf, &head.fields, census, options);
+        // Only where the protocol changes does it matter to which; elsewhere it is advice.
+        head.upgrade = if head.status == 101 {
+            upgrade?
+        } else {
+            upgrade.unwrap_or_default()
+        };
     }
     settle_framing(declared, request_method, head)?;
     if !is_registered(head.status) {

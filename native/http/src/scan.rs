@@ -5,15 +5,15 @@
 //!   |--------------------------|---------------|- - - - - -
 //!   0                          line      colon looked      (bytes to come)
 //! ```
-//! Invariant: `line <= colon <= looked <= len` of the last buffer, but `colon` is 0 before it was found. All
-//! bytes before `looked` were judged and found good, so each further call looks at new bytes only, and a head
-//! that comes byte by byte costs no more than twice one that comes whole.
+//! Invariant: `line <= colon <= looked <= len` of the last buffer, but `colon` is 0 before it was
+//! found. All bytes before `looked` were judged and found good, so each further call looks at new
+//! bytes only, and a head that comes byte by byte costs no more than twice one that comes whole.
 
 use crate::lines::{Census, parse_fields};
 use crate::{Field, HeadLimits, ParseError};
 
-/// The state of one head between two calls: how far the parser has looked. Start with the default; the parser
-/// puts it back to the default when the head is whole.
+/// The state of one head between two calls: how far the parser has looked. Start with the default;
+/// the parser puts it back to the default when the head is whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HeadScan {
     /// Start of the line being read; 0 while that is the start line.
@@ -33,8 +33,8 @@ impl HeadScan {
         self.looked != 0
     }
 
-    /// Forgets an earlier call whose buffer was longer, which no correct caller makes: the parser then starts
-    /// over instead of trusting positions that are not there.
+    /// Forgets an earlier call whose buffer was longer, which no correct caller makes: the parser
+    /// then starts over instead of trusting positions that are not there.
     #[inline]
     pub(crate) fn check(&mut self, len: usize) {
         debug_assert!(self.looked as usize <= len, "the buffer of a head shrank");
@@ -61,11 +61,11 @@ impl HeadScan {
     }
 }
 
-/// Reads the start line and the field lines of a head, each byte once, and once more when the head came in
-/// pieces and is now whole.
+/// Reads the start line and the field lines of a head, each byte once, and once more when the head
+/// came in pieces and is now whole.
 ///
-/// Returns the length of the head and its census, or `None` when it does not end in the buffer. `start_line`
-/// returns where the first field line begins.
+/// Returns the length of the head and its census, or `None` when it does not end in the buffer.
+/// `start_line` returns where the first field line begins.
 pub(crate) fn read_head(
     buf: &[u8],
     scan: &mut HeadScan,

@@ -14,7 +14,8 @@ pub struct Span {
 }
 
 impl Span {
-    /// Invariant of all callers: both ends lie within a head window, which is shorter than `u32::MAX`.
+    /// Invariant of all callers: both ends lie within a head window, which is shorter than
+    /// `u32::MAX`.
     #[inline]
     pub(crate) fn new(start: usize, end: usize) -> Self {
         debug_assert!(start <= end && u32::try_from(end).is_ok());

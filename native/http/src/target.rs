@@ -1,14 +1,15 @@
 //! Request target: RFC 9112 section 3.2.
 //!
-//! The target is passed on byte for byte, so whatever the gateway routes by must be what the upstream sees:
-//! what one of the two could decode, resolve or split further is refused here, not repaired.
+//! The target is passed on byte for byte, so whatever the gateway routes by must be what the
+//! upstream sees: what one of the two could decode, resolve or split further is refused here, not
+//! repaired.
 
 use crate::authority::is_authority;
 use crate::class::{DOT, PERCENT};
 use crate::{Method, ParseError, RequestHead, Span, TargetForm};
 
-/// Judges the target at `span` and puts its parts into the head. All its bytes are known to be of the class
-/// `TARGET`, and `classes` are all classes among them.
+/// Judges the target at `span` and puts its parts into the head. All its bytes are known to be of
+/// the class `TARGET`, and `classes` are all classes among them.
 pub(crate) fn parse_target(
     buf: &[u8],
     span: Span,
@@ -21,7 +22,8 @@ pub(crate) fn parse_target(
     head.host = Span::default();
     head.query = Span::default();
     if head.method == Method::Connect {
-        // RFC 9112 section 3.2.3: authority-form is for CONNECT, and CONNECT takes no other; the port is required.
+        // RFC 9112 section 3.2.3: authority-form is for CONNECT, and CONNECT takes no other; the
+        // port is required.
         if target.ends_with(b":") || !target.contains(&b':') || target.ends_with(b"]") {
             return Err(ParseError::BadTargetForm);
         }
@@ -65,7 +67,8 @@ pub(crate) fn parse_target(
     Ok(())
 }
 
-/// The authority of an absolute-form target, as a span of the buffer in which the target begins at `start`.
+/// The authority of an absolute-form target, as a span of the buffer in which the target begins at
+/// `start`.
 fn absolute_authority(target: &[u8], start: usize) -> Result<Span, ParseError> {
     let Some(separator) = memchr::memmem::find(target, b"://") else {
         return Err(ParseError::BadTargetForm);
@@ -122,9 +125,10 @@ pub(crate) fn hex_digit(byte: u8) -> Option<u8> {
 
 /// Whether any segment of the path is `.` or `..`, under every reading an upstream may have.
 ///
-/// Stricter: RFC 3986 removes such segments from references; a request should have none. Whether a server
-/// resolves them before or after it decodes, whether `%2f` and `%5c` separate, and whether `;` ends a segment
-/// (`/..;/` in servlets), differs; each of them counts here. Escapes are known to be well formed.
+/// Stricter: RFC 3986 removes such segments from references; a request should have none. Whether a
+/// server resolves them before or after it decodes, whether `%2f` and `%5c` separate, and whether
+/// `;` ends a segment (`/..;/` in servlets), differs; each of them counts here. Escapes are known
+/// to be well formed.
 fn has_dot_segment(path: &[u8]) -> bool {
     // Dots since the segment began; `None` when the segment has anything else, or ended with `;`.
     let mut dots = Some(0);

@@ -1,7 +1,8 @@
 //! Trailer sections: RFC 9112 section 7.1.2, RFC 9110 section 6.5.
 //!
-//! A trailer section is read byte by byte and written in canonical form as it is read, so that a line that comes
-//! in pieces needs no buffer of its own. A field that must not pass is cut off again once its name is known.
+//! A trailer section is read byte by byte and written in canonical form as it is read, so that a
+//! line that comes in pieces needs no buffer of its own. A field that must not pass is cut off
+//! again once its name is known.
 
 use crate::class::{self, TOKEN, VALUE};
 use crate::{ChunkLimits, FieldId, ParseError};
@@ -153,16 +154,18 @@ const DROPPED: &[&str] = &[
     "www-authenticate",
 ];
 
-/// Bytes of a name that are looked at: more than any name that does not pass, or the beginning of one, has.
+/// Bytes of a name that are looked at: more than any name that does not pass, or the beginning of
+/// one, has.
 const LOOKED_BYTES: usize = 32;
 
 /// Whether a trailer field of that name is forwarded.
 ///
-/// RFC 9110 section 6.5.1: no trailers for framing, routing, request modifiers, authentication, response control
-/// or how to process the content; a recipient that merges trailers into the head would act on them.
+/// RFC 9110 section 6.5.1: no trailers for framing, routing, request modifiers, authentication,
+/// response control or how to process the content; a recipient that merges trailers into the head
+/// would act on them.
 ///
-/// Stricter: the RFC asks this of senders. All fields that the gateway knows are dropped too, and whatever is
-/// one of these when `_` is read as `-`.
+/// Stricter: the RFC asks this of senders. All fields that the gateway knows are dropped too, and
+/// whatever is one of these when `_` is read as `-`.
 fn passes(name: &[u8]) -> bool {
     let mut plain = [0; LOOKED_BYTES];
     for (to, from) in plain.iter_mut().zip(name) {
