@@ -1,0 +1,2 @@
+"""Hostile HTTP/1.1: cases as data, a runner that plays them against a real gateway, its
+verdicts."""
