@@ -1,9 +1,11 @@
 """The native extension. Private: users import `gatewayx`, not this."""
 
 import asyncio
-from typing import Any, Protocol, final
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from types import TracebackType
+from typing import Any, Literal, Protocol, TypedDict, final, type_check_only
 
-from typing_extensions import Buffer
+from typing_extensions import Buffer as SupportsBuffer
 
 __version__: str
 
@@ -86,7 +88,7 @@ class Connection:
     def resume_writing(self) -> None: ...
 
 @final
-class ReceiveBuffer(Buffer):
+class ReceiveBuffer(SupportsBuffer):
     """The memory that a driver's transports receive into."""
 
     def __len__(self) -> int: ...
@@ -130,3 +132,289 @@ class Metrics:
             `(label_values, value)`, or `(label_values, cumulative_counts, sum_seconds)` for a
             histogram with `bounds` in seconds.
         """
+
+# The primitives: native/python/src/faces/. Any thread may use them; see gatewayx.primitives.
+
+@type_check_only
+class BufferPoolStats(TypedDict):
+    """What a pool has done so far."""
+
+    in_use: int
+    """Buffers handed out and not yet back, pooled or not."""
+    free: int
+    """Buffers that wait to be handed out."""
+    hits: int
+    """Buffers handed out that had been used before."""
+    exhausted_total: int
+    """Buffers allocated plainly because all were out."""
+
+@final
+class BufferPool:
+    """A pool of equal buffers; the one used last is handed out first.
+
+    When all are out, a buffer is allocated plainly, which is counted; the first time, a
+    `RuntimeWarning` says so.
+
+    Args:
+        buffer_size: Bytes of each buffer.
+        max_buffers: Buffers that the pool owns at most; it makes them when first needed and keeps
+            them, so `buffer_size * max_buffers` bounds its memory.
+
+    Raises:
+        ValueError: When `buffer_size` is 0.
+    """
+
+    def __new__(cls, buffer_size: int = 32768, max_buffers: int = 1024) -> BufferPool: ...
+    def acquire(self) -> Buffer:
+        """Hand out a buffer. Its content is whatever was left in it: read only what you wrote."""
+
+    def release(self, buffer: Buffer) -> None:
+        """Take a buffer back.
+
+        Raises:
+            ValueError: When it has been released, or belongs to another pool.
+            BufferError: When a `memoryview` of it is open.
+        """
+
+    def stats(self) -> BufferPoolStats:
+        """The counters."""
+
+    @property
+    def buffer_size(self) -> int:
+        """Bytes of each buffer."""
+
+    @property
+    def max_buffers(self) -> int:
+        """Buffers that the pool owns at most."""
+
+@final
+class Buffer(SupportsBuffer):
+    """Writable memory on loan, with the buffer protocol.
+
+    Goes back to its pool by `release`, at the end of a `with` block, or when the object dies.
+    """
+
+    def release(self) -> None:
+        """Give the memory back. Raises as `BufferPool.release` does."""
+
+    @property
+    def released(self) -> bool:
+        """Whether the memory has gone back."""
+
+    def __enter__(self) -> Buffer: ...
+    def __exit__(self, *_exc: object) -> None: ...
+    def __len__(self) -> int: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+@final
+class ConcurrencyLimiter:
+    """Limits how many hold a permit at once.
+
+    Threads and coroutines wait in one queue, first come, first served: a permit given back goes
+    straight to whoever has waited longest. `async with limiter:` holds one for the block.
+
+    Args:
+        max_concurrent: Permits; 0 or less is no limit, and permits are still counted.
+    """
+
+    def __new__(cls, max_concurrent: int) -> ConcurrencyLimiter: ...
+    def acquire(self) -> bool:
+        """Take a permit if one is free."""
+
+    def acquire_with_timeout(self, seconds: float | None) -> bool:
+        """Wait for a permit, blocking this thread; `None` waits for ever.
+
+        Not for the thread of an event loop, which could not release anything meanwhile.
+        """
+
+    def acquire_blocking(self) -> Acquisition:
+        """Wait for a permit in a coroutine: `await limiter.acquire_blocking()`.
+
+        A wait that is cancelled leaves no trace: neither a place in the queue nor a permit.
+        """
+
+    def release(self) -> None:
+        """Give a permit back. Raises `RuntimeError` when none is in use."""
+
+    def available(self) -> int | None:
+        """Permits that are free; `None` without a limit."""
+
+    def in_use(self) -> int:
+        """Permits in use."""
+
+    def waiting(self) -> int:
+        """Threads and coroutines that wait."""
+
+    def __aenter__(self) -> Acquisition: ...
+    def __aexit__(self, *_exc: object) -> Finished: ...
+
+@final
+class Acquisition(Coroutine[Any, None, Literal[True]]):
+    """The coroutine of `ConcurrencyLimiter.acquire_blocking`."""
+
+    @property
+    def __qualname__(self) -> str: ...  # type: ignore[override]
+    def __await__(self) -> Generator[Any, None, Literal[True]]: ...
+    def __iter__(self) -> Acquisition: ...
+    def __next__(self) -> Any: ...
+    def send(self, _value: None) -> Any: ...
+    def throw(
+        self,
+        exception: BaseException | type[BaseException],
+        value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> Any: ...
+    def close(self) -> None: ...
+
+@final
+class Finished(Awaitable[None]):
+    """An awaitable that has nothing to wait for."""
+
+    def __await__(self) -> Generator[Any]: ...
+    def __iter__(self) -> Finished: ...
+    def __next__(self) -> None: ...
+
+@final
+class CircuitBreaker:
+    """Refuses after failures in a row, and lets probes decide when to stop refusing.
+
+    Every `record_*` takes the ticket that `allow` gave. A ticket of an earlier state makes the
+    result late, and it is dropped; without a ticket a result counts as one of the present state.
+
+    Args:
+        failure_threshold: Failures in a row that open it.
+        recovery_timeout: Seconds that it stays open.
+        half_open_requests: Probes that it then lets through; it closes when all succeed.
+        clock: Seconds of a monotonic clock; `time.monotonic` when absent.
+
+    Raises:
+        ValueError: When a count is 0, or a time is no time.
+    """
+
+    def __new__(
+        cls,
+        failure_threshold: int = 5,
+        recovery_timeout: float = 30.0,
+        half_open_requests: int = 1,
+        *,
+        clock: Callable[[], float] | None = None,
+    ) -> CircuitBreaker: ...
+    def allow(self) -> int:
+        """A ticket, which is never 0, when a request may pass; 0 when it is refused."""
+
+    def record_success(self, ticket: int | None = None) -> None:
+        """The request succeeded."""
+
+    def record_failure(self, ticket: int | None = None) -> None:
+        """The request failed."""
+
+    def record_cancelled(self, ticket: int | None = None) -> None:
+        """The request ended without saying anything; a probe's place is free again."""
+
+    @property
+    def state(self) -> Literal["closed", "open", "half_open"]:
+        """The state now; an open breaker is half-open as soon as its timeout has gone by."""
+
+    def reset(self) -> None:
+        """Close it; results of what passed before are late."""
+
+@final
+class SharedRegion:
+    """Cells of 64 bits in an anonymous file, which several processes count in."""
+
+    @staticmethod
+    def create(cells: int) -> SharedRegion:
+        """A new region of `cells` zeroes.
+
+        Raises:
+            ValueError: When `cells` is 0.
+            OSError: When there is no memory for it.
+        """
+
+    @staticmethod
+    def attach(fd: int) -> SharedRegion:
+        """The region behind the `fd` of another process or object; `fd` stays the caller's.
+
+        Raises:
+            ValueError: When it is not the descriptor of a region.
+            OSError: When it is not open, or cannot be mapped.
+        """
+
+    @property
+    def fd(self) -> int:
+        """The descriptor to hand to another process; open as long as this object."""
+
+    @property
+    def cells(self) -> int:
+        """How many cells there are."""
+
+@final
+class Counter:
+    """A number that only grows; any number of threads and processes add to it.
+
+    Args:
+        region: Where it lies, to be shared; memory of its own when absent.
+        cell: Its cell in the region.
+
+    Raises:
+        ValueError: When the region ends before it.
+    """
+
+    def __new__(cls, *, region: SharedRegion | None = None, cell: int = 0) -> Counter: ...
+    def inc(self, n: int = 1) -> None:
+        """Add `n`, from 0 up. Raises `OverflowError` when it is negative."""
+
+    @property
+    def value(self) -> int:
+        """The number."""
+
+@final
+class HistogramSnapshot:
+    """What a histogram held at one moment."""
+
+    @property
+    def buckets(self) -> tuple[tuple[float, int], ...]:
+        """`(upper bound in seconds, observations up to it)`; the last bound is infinite."""
+
+    @property
+    def sum(self) -> float:
+        """Seconds observed in all."""
+
+    @property
+    def count(self) -> int:
+        """Observations in all."""
+
+@final
+class Histogram:
+    """Durations counted by upper bound; any number of threads and processes add to it.
+
+    Args:
+        bounds: Ascending upper bounds in seconds, at most 256; when absent, 0.01 to 10 s as in the
+            gateway's latency metrics.
+        region: Where it lies, to be shared; memory of its own when absent.
+        cell: The first of its `cells` cells in the region.
+
+    Raises:
+        ValueError: When the bounds do not ascend, or the region ends before the histogram.
+    """
+
+    def __new__(
+        cls,
+        bounds: Sequence[float] | None = None,
+        *,
+        region: SharedRegion | None = None,
+        cell: int = 0,
+    ) -> Histogram: ...
+    def observe(self, seconds: float) -> None:
+        """Count a duration. Raises `ValueError` when it is negative, infinite or not a number."""
+
+    def snapshot(self) -> HistogramSnapshot:
+        """What it holds; exact once its writers pause, each cell exact by itself until then."""
+
+    @property
+    def bounds(self) -> tuple[float, ...]:
+        """Upper bounds in seconds."""
+
+    @property
+    def cells(self) -> int:
+        """Cells that it takes in a region: one for each bound, and two more."""

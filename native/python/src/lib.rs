@@ -5,8 +5,10 @@
 //! this crate's business and no other's.
 
 mod access_log;
+mod buffer_pool;
 mod clock;
 mod driver;
+mod faces;
 mod memory;
 mod metrics;
 mod protocol;
@@ -21,5 +23,6 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<driver::Driver>()?;
     m.add_class::<metrics::Metrics>()?;
     m.add_class::<protocol::Connection>()?;
-    m.add_class::<receive_buffer::ReceiveBuffer>()
+    m.add_class::<receive_buffer::ReceiveBuffer>()?;
+    faces::register(m)
 }

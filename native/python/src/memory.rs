@@ -48,10 +48,12 @@ impl Drop for Mapping {
     }
 }
 
-/// A new anonymous file of zeroes, not inherited unless passed on by name.
+/// A new anonymous file of zeroes, not inherited unless passed on by name. Its size is sealed: a file
+/// that shrinks under a mapping kills whoever touches the end of it.
 pub(crate) fn anonymous_file(len_bytes: usize) -> io::Result<OwnedFd> {
+    const FLAGS: libc::c_uint = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
     // SAFETY: the name is a C string; the result is checked.
-    let fd = unsafe { libc::memfd_create(c"gatewayx".as_ptr(), libc::MFD_CLOEXEC) };
+    let fd = unsafe { libc::memfd_create(c"gatewayx".as_ptr(), FLAGS) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -62,5 +64,23 @@ pub(crate) fn anonymous_file(len_bytes: usize) -> io::Result<OwnedFd> {
     if unsafe { libc::ftruncate(file.as_raw_fd(), len) } != 0 {
         return Err(io::Error::last_os_error());
     }
+    // SAFETY: seals a file that we own.
+    if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, SIZE_SEALS) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
     Ok(file)
+}
+
+const SIZE_SEALS: libc::c_int = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
+
+/// The size of a file that [`anonymous_file`] made, here or in another process; `None` for any other.
+pub(crate) fn sealed_len_bytes(file: &OwnedFd) -> Option<usize> {
+    // SAFETY: asks for the seals of an open descriptor.
+    let seals = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GET_SEALS) };
+    if seals < 0 || seals & SIZE_SEALS != SIZE_SEALS {
+        return None;
+    }
+    // SAFETY: asks for the size by moving the offset, which mappings do not use.
+    let len = unsafe { libc::lseek(file.as_raw_fd(), 0, libc::SEEK_END) };
+    usize::try_from(len).ok()
 }
