@@ -168,8 +168,8 @@ impl PyBuffer {
             memory
         };
         let len_bytes = memory.len() as ffi::Py_ssize_t;
-        // SAFETY: `view` comes from the interpreter. The memory is valid until it is released, which
-        // waits for `exports_count`, and the view holds a reference to `slf`.
+        // SAFETY: `view` comes from the interpreter. The memory is valid until it is released,
+        // which waits for `exports_count`, and the view holds a reference to `slf`.
         let status = unsafe {
             let start = memory.as_ptr().cast();
             ffi::PyBuffer_FillInfo(view, slf.as_ptr(), start, len_bytes, 0, flags)

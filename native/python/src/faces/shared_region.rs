@@ -74,8 +74,8 @@ impl SharedRegion {
             .ok_or_else(|| PyValueError::new_err("the descriptor is not one of a region"))?;
         let mapping = Mapping::new(file.as_raw_fd(), len_bytes)?;
         let start = mapping.start();
-        // SAFETY: the mapping covers the whole file, which is sealed against shrinking, and stays as
-        // long as its owner. What lies in it is only believed after its header was checked.
+        // SAFETY: the mapping covers the whole file, which is sealed against shrinking, and stays
+        // as long as its owner. What lies in it is only believed after its header was checked.
         let region = unsafe { Region::open(start, len_bytes, Arc::new(mapping)) };
         let region = region.map_err(refused)?;
         if region.geometry() != geometry(region.geometry().shared_cells_per_block) {

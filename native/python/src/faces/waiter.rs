@@ -6,8 +6,8 @@
 //!      └── gives up: leaves the queue, still Queued
 //! ```
 //!
-//! A granted permit has two who may deal with it: the waiter, who takes it or gives it back, and the
-//! releaser, who passes it on when the waiter cannot be told any more. `settle` lets exactly one of
+//! A granted permit has two who may deal with it: the waiter, who takes it or gives it back, and
+//! the releaser, who passes it on when the waiter cannot be told any more. `settle` lets exactly one of
 //! them; so no permit is lost and none is given back twice, whatever is cancelled, closed or
 //! collected in between.
 
