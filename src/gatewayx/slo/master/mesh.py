@@ -39,7 +39,7 @@ def topology(reading: Reading, source: FaultWindowSource) -> Answer:
     return {
         **reading.header(),
         "nodes": sorted(nodes, key=lambda node: node["id"]),
-        "edges": sorted(links, key=lambda link: (link["source"], link["target"])),
+        "edges": sorted(links, key=_ends),
         "faults": fault_costs(reading, source),
     }
 
@@ -63,7 +63,8 @@ def service_detail(
     ends = reading.cluster.edges.ids()
     edge_ids = [edge_id for pair, edge_id in ends.items() if service_id in pair]
     edges = reading.reader.edges(reading.conn, reading.plan, edge_ids) if edge_ids else {}
-    links = [edge_answer(reading, edge_id, found) for edge_id, found in sorted(edges.items())]
+    links = [edge_answer(reading, edge_id, found) for edge_id, found in edges.items()]
+    links.sort(key=_ends)
     key = f"{namespace}/{name}"
     return {
         **reading.header(),
@@ -73,3 +74,7 @@ def service_detail(
         "downstreams": [link for link in links if link["target"] == key],
         "faults": fault_costs(reading, source, only=("service", key)),
     }
+
+
+def _ends(link: Answer) -> tuple[str, str]:
+    return (link["source"], link["target"])
