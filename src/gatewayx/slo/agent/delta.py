@@ -26,8 +26,9 @@ once, and counts nothing twice.
 Invariant: the sum of a series' deltas never exceeds the events that it counted. What stays unknown:
 events before a baseline; events after the last scrape of a process that ended; and, where a process
 started again and passed its old value between two scrapes, as many as the old value. To keep the
-invariant where a line is illegible, no absence is believed in that scrape, and series first seen in
-the next one only get a baseline.
+invariant where a line is illegible, no absence is believed in that scrape, and for the time of an
+expiry a series first seen only gets a baseline. A baseline after a gap forgets no series whose
+target is out of sight: it may come back, and what it counted before the gap was reported then.
 """
 
 from __future__ import annotations
@@ -84,7 +85,8 @@ class LastValues:
 
     at: float | None = None
     """Time of the last scrape; None before the first."""
-    illegible_lines: int = 0
+    illegible_at: float | None = None
+    """Time of the last scrape with an illegible line."""
     series: Mapping[Series, Last] = field(default_factory=dict)
 
 
@@ -103,36 +105,20 @@ class Advance:
 
 def advance(last: LastValues, scrape: Scrape, at: float, expiry_s: float = EXPIRY_S) -> Advance:
     """Compares a scrape made at `at` with what is remembered."""
-    if last.at is None or at - last.at > expiry_s:
-        return _baseline(last, scrape, at)
     step = _Step(last, at, expiry_s)
     for reading in scrape.readings:
         step.compare(reading)
     for series in scrape.unusable:
         step.keep_unreadable(series)
-    evictions = step.settle_absent(scrape)
+    step.settle_absent(scrape)
     return Advance(
         deltas=tuple(step.deltas),
-        last=LastValues(at, scrape.illegible_lines, step.series),
+        last=LastValues(at, at if scrape.illegible_lines else last.illegible_at, step.series),
         changed=step.changed,
         forgotten=frozenset(last.series.keys() - step.series.keys()),
-        baseline=False,
+        baseline=step.baseline,
         resets=step.resets,
-        evictions=evictions,
-    )
-
-
-def _baseline(last: LastValues, scrape: Scrape, at: float) -> Advance:
-    series: dict[Series, Last] = dict.fromkeys(scrape.unusable, UNKNOWN)
-    series.update((reading.series, _remember(reading, None)) for reading in scrape.readings)
-    return Advance(
-        deltas=(),
-        last=LastValues(at, scrape.illegible_lines, series),
-        changed=series,
-        forgotten=frozenset(last.series.keys() - series.keys()),
-        baseline=True,
-        resets=0,
-        evictions=0,
+        evictions=step.evictions,
     )
 
 
@@ -142,15 +128,20 @@ class _Step:
         self.series: dict[Series, Last] = {}
         self.changed: dict[Series, Last] = {}
         self.resets = 0
+        self.evictions = 0
+        self.baseline = last.at is None or at - last.at > expiry_s
         self._last = last
         self._at = at
         self._expiry_s = expiry_s
+        self._doubtful = last.illegible_at is not None and at - last.illegible_at <= expiry_s
 
     def compare(self, reading: Reading) -> None:
         last = self._last.series.get(reading.series)
         self._put(reading.series, _remember(reading, last))
+        if self.baseline:
+            return
         if last is None:
-            if self._last.illegible_lines == 0:
+            if not self._doubtful:
                 self._emit(_whole(reading))
             return
         delta = _growth(reading, last)
@@ -161,25 +152,28 @@ class _Step:
             self._emit(delta)
 
     def keep_unreadable(self, series: Series) -> None:
-        self._put(series, self._last.series.get(series, UNKNOWN))
+        last = self._last.series.get(series)
+        if self.baseline or (last is None and self._doubtful):
+            self._put(series, UNKNOWN)
+        elif last is not None:
+            self._put(series, last)
+        # Else it is new, and stays so: its whole value counts once that can be read.
 
-    def settle_absent(self, scrape: Scrape) -> int:
-        """Decides about every series that this scrape does not show; returns the evictions."""
-        evictions = 0
+    def settle_absent(self, scrape: Scrape) -> None:
+        """Decides about every series that this scrape does not show."""
         present = {series.target for series in self.series}
+        present.update(series.target for series in scrape.unusable)
+        absent_since = self._last.at if self.baseline else self._at
         for series, last in self._last.series.items():
             if series in self.series:
                 continue
-            if scrape.illegible_lines:
-                self._put(series, last)
-            elif series.target in present:
-                evictions += 1
-            elif last.absent_since is None:
-                self._put(series, replace(last, absent_since=self._at))
-            elif self._at - last.absent_since <= RETENTION_S:
+            if not scrape.illegible_lines and series.target in present:
+                self.evictions += 1
+            elif last.absent_since is None and (self.baseline or not scrape.illegible_lines):
+                self._put(series, replace(last, absent_since=absent_since))
+            elif last.absent_since is None or self._at - last.absent_since <= RETENTION_S:
                 self._put(series, last)
         self._forget_surplus()
-        return evictions
 
     def _put(self, series: Series, last: Last) -> None:
         self.series[series] = last

@@ -38,7 +38,7 @@ _TABLES = (
         agent_id TEXT NOT NULL,
         seq INTEGER NOT NULL,
         scraped_at REAL,
-        illegible_lines INTEGER NOT NULL
+        illegible_at REAL
     )""",
     """CREATE TABLE last_values (
         identity TEXT PRIMARY KEY,
@@ -112,12 +112,12 @@ class Journal:
 
     def last_values(self) -> LastValues:
         """What earlier scrapes left, those of earlier processes included."""
-        scraped_at, illegible = self._database.execute(
-            "SELECT scraped_at, illegible_lines FROM agent"
+        scraped_at, illegible_at = self._database.execute(
+            "SELECT scraped_at, illegible_at FROM agent"
         ).fetchone()
         rows = self._database.execute("SELECT identity, target, state FROM last_values")
         series = {Series(identity, target): _read_state(state) for identity, target, state in rows}
-        return LastValues(scraped_at, illegible, series)
+        return LastValues(scraped_at, illegible_at, series)
 
     def commit(self, step: Advance, snapshot: bytes | None) -> int:
         """Remembers `step` and buffers `snapshot`, which must carry ``next_seq``, or neither.
@@ -128,8 +128,8 @@ class Journal:
         database = self._database
         with database:
             database.execute(
-                "UPDATE agent SET scraped_at = ?, illegible_lines = ?, seq = seq + ?",
-                (step.last.at, step.last.illegible_lines, snapshot is not None),
+                "UPDATE agent SET scraped_at = ?, illegible_at = ?, seq = seq + ?",
+                (step.last.at, step.last.illegible_at, snapshot is not None),
             )
             database.executemany(
                 "DELETE FROM last_values WHERE identity = ?", _identities(step.forgotten)
@@ -202,7 +202,7 @@ def _opened(path: Path, agent_name: str) -> sqlite3.Connection:
             database.execute("BEGIN IMMEDIATE")
             for statement in _TABLES:
                 database.execute(statement)
-            database.execute("INSERT INTO agent VALUES (1, ?, 0, NULL, 0)", (agent_id,))
+            database.execute("INSERT INTO agent VALUES (1, ?, 0, NULL, NULL)", (agent_id,))
             database.execute(f"PRAGMA user_version = {FORMAT}")
             database.commit()
     except sqlite3.Error:

@@ -178,18 +178,19 @@ class _Reader:
 def _cut_bound(body: str) -> tuple[str, str | None]:
     """Takes ``le`` out of a label list without escapes.
 
-    A value may itself read ``,le=``; then what follows is not a number, and nothing is cut.
+    A value may itself read ``,le=``. Then the quote before it opens a value, so the number of
+    quotes up to there is even, and nothing is cut.
     """
     if body.startswith('le="'):
-        bound, _, after = body[4:].partition('"')
-        if _plain_bound(bound) and (not after or after.startswith(",")):
-            return after[1:], bound
-        return body, None
+        bound, quote, after = body[4:].partition('"')
+        whole = _plain_bound(bound) and (after.startswith(",") if quote else True)
+        return (after[1:], bound) if whole else (body, None)
     before, found, rest = body.partition('",le="')
-    if not found:
+    if not found or before.count('"') % 2 == 0:
         return body, None
     bound, quote, after = rest.partition('"')
-    return (before + quote + after, bound) if _plain_bound(bound) else (body, None)
+    whole = _plain_bound(bound) and (after.startswith(",") if quote else True)
+    return (before + quote + after, bound) if whole else (body, None)
 
 
 def _split_plain_labels(body: str) -> Labels | None:
