@@ -35,6 +35,7 @@ class Driver:
         seed: Of the request ids.
         buffer_size: Of the receive buffer, in bytes.
         log_fd: Where access log lines are written; open until `close_log` has returned.
+        wake_fds: Event descriptors of all workers by slot, to wake one that waits for a permit.
 
     Raises:
         ValueError: When `config` is not what the engine reads.
@@ -50,6 +51,7 @@ class Driver:
         seed: int = 0,
         buffer_size: int = 32768,
         log_fd: int | None = None,
+        wake_fds: Sequence[int] = ...,
     ) -> Driver: ...
     def configure(self, config: bytes) -> None:
         """Switch to another configuration; exchanges under way finish on the old one."""
@@ -59,6 +61,9 @@ class Driver:
 
     def handle_dial_failed(self, token: int, timed_out: bool) -> None:
         """A dial gave no connection."""
+
+    def handle_wake(self) -> None:
+        """A permit may have come free that a request here waits for."""
 
     def drain(self) -> None:
         """Close idle connections now and busy ones after their exchange."""
@@ -73,7 +78,8 @@ class Driver:
         """Write out what waits, for at most 2 s, and end the writer."""
 
     def counts(self) -> dict[str, int]:
-        """What is alive: `downstreams`, `upstreams`, `idle_upstreams`, `exchanges`."""
+        """What is alive: `downstreams`, `upstreams`, `idle_upstreams`, `exchanges`, `timers`, and
+        `buffered_bytes` that were received and are kept."""
 
 class Connection:
     """A protocol object: of a caller's connection, or of a target's under the `token` of a dial."""
@@ -122,10 +128,18 @@ class Metrics:
     def release_slot(self, slot: int) -> None:
         """Give back the permits of a worker that is gone, and clear its gauges."""
 
+    def clear_block(self, block: int) -> None:
+        """Forget what a block's former proxy counted."""
+
     def families(
-        self, proxies: list[tuple[str, int, int]]
+        self, proxies: list[tuple[str, int, int, int]]
     ) -> list[tuple[str, str, str, tuple[str, ...], list[tuple[Any, ...]], tuple[float, ...]]]:
-        """All metrics of the proxies `(name, block, max_concurrent)`, summed over the workers.
+        """All metrics of the proxies, summed over the workers.
+
+        Args:
+            proxies: `(name, block, max_concurrent, recovery_timeout_ms)`, the last one 0 without a
+                circuit breaker.
+
 
         Returns:
             `(name, kind, help, label_names, samples, bounds)` for each family, with samples

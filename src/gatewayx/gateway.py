@@ -11,6 +11,7 @@ from typing import Any
 
 from gatewayx import _native
 from gatewayx.config import GatewayConfig, compile_engine, for_upstream, load_file, validate
+from gatewayx.server.blocks import series
 from gatewayx.server.driver import Driver
 from gatewayx.server.sockets import bind, url
 
@@ -69,15 +70,11 @@ class Gateway:
 
     def metrics(self) -> list[tuple[Any, ...]]:
         """All metric families: `(name, kind, help, label_names, samples, bounds)`."""
-        return self._metrics.families(
-            [
-                (proxy["name"], proxy["block"], proxy["max_concurrent"])
-                for proxy in self._compiled["proxies"]
-            ]
-        )
+        return self._metrics.families(series(self._compiled))
 
     def counts(self) -> dict[str, int]:
-        """What is alive: `downstreams`, `upstreams`, `idle_upstreams`, `exchanges`."""
+        """What is alive: `downstreams`, `upstreams`, `idle_upstreams`, `exchanges`, `timers`, and
+        `buffered_bytes`."""
         if self._driver is None:
             raise RuntimeError("the gateway has not been started")
         return self._driver.native.counts()

@@ -17,6 +17,7 @@ pub(crate) struct AccessRecord<'a> {
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     pub(crate) concurrent_count: u64,
+    pub(crate) circuit_state: &'static str,
     pub(crate) error: &'static str,
 }
 
@@ -35,7 +36,7 @@ pub(crate) fn write_record(out: &mut Vec<u8>, record: &AccessRecord<'_>) {
     write_millis(out, "proxy_latency_ms", record.proxy_latency_ns);
     write_number(out, "bytes_in", record.bytes_in);
     write_number(out, "bytes_out", record.bytes_out);
-    write_text(out, "circuit_state", b"closed");
+    write_text(out, "circuit_state", record.circuit_state.as_bytes());
     write_number(out, "concurrent_count", record.concurrent_count);
     write_text(out, "error", record.error.as_bytes());
     write_text(out, "fault", b"");
@@ -168,6 +169,7 @@ mod tests {
             bytes_in: 1,
             bytes_out: 2,
             concurrent_count: 3,
+            circuit_state: "closed",
             error: "",
         };
         write_record(&mut out, &record);

@@ -4,7 +4,7 @@
 use serde::Deserialize;
 
 /// Everything the engine is told.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Routes and how to serve them.
@@ -27,7 +27,7 @@ pub struct Config {
 }
 
 /// One proxy: what it matches and where it leads.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct ProxyConfig {
     /// Unique name, the `proxy` label of metrics.
@@ -74,10 +74,132 @@ pub struct ProxyConfig {
     /// Deadlines.
     #[serde(default)]
     pub timeout: TimeoutConfig,
+    /// Where requests over `max_concurrent` wait; `None` refuses them at once.
+    #[serde(default)]
+    pub queue: Option<QueueConfig>,
+    /// `None` never opens.
+    #[serde(default)]
+    pub circuit_breaker: Option<CircuitBreakerConfig>,
+    /// `None` retries nothing but what a late close of a pooled connection explains.
+    #[serde(default)]
+    pub retry: Option<RetryConfig>,
+    /// How an upstream is chosen.
+    #[serde(default)]
+    pub load_balancing: LoadBalancingConfig,
+}
+
+/// Where requests wait for a permit.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct QueueConfig {
+    /// Most that wait, in each worker; over it 429 `queue_full`.
+    pub size: usize,
+    /// Longest wait; 503 `queue_timeout`.
+    pub timeout_ms: u64,
+    /// Who is served first.
+    #[serde(default)]
+    pub order: QueueOrder,
+    /// A request field of one digit, 0 to 9: the higher are served before the lower.
+    #[serde(default)]
+    pub priority_header: Option<String>,
+}
+
+/// Who is served first.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum QueueOrder {
+    /// Who has waited longest.
+    #[default]
+    Fifo,
+    /// Who came last: under overload the newest still has a caller who waits.
+    Lifo,
+}
+
+/// When a proxy stops sending requests upstream.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct CircuitBreakerConfig {
+    /// Failures in a row that open it.
+    pub failure_threshold: u32,
+    /// How long it stays open.
+    pub recovery_timeout_ms: u64,
+    /// Probes that decide.
+    pub half_open_requests: u32,
+    /// Status codes that are failures.
+    #[serde(default = "default_failure_statuses")]
+    pub failure_statuses: Vec<u16>,
+    /// Say `X-Circuit-Breaker: closed` or `half-open` on every response.
+    #[serde(default)]
+    pub header: bool,
+}
+
+/// Which failed attempts are repeated, and how.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct RetryConfig {
+    /// Attempts in all, the first one included.
+    pub attempts: u32,
+    /// Dials that failed or timed out: nothing was sent, so any method may be repeated.
+    #[serde(default)]
+    pub on_connect_failure: bool,
+    /// The connection ended before a response.
+    #[serde(default)]
+    pub on_reset: bool,
+    /// No response head in time.
+    #[serde(default)]
+    pub on_timeout: bool,
+    /// Responses of these codes.
+    #[serde(default)]
+    pub on_statuses: Vec<u16>,
+    /// Wait before the second attempt; doubled for each that follows, and drawn between half and the whole.
+    pub backoff_ms: u64,
+    /// Longest wait.
+    pub backoff_max_ms: u64,
+    /// Retries as a share of the requests of the last ten seconds.
+    pub budget_percent: u32,
+    /// Retries in ten seconds that are always allowed.
+    pub budget_floor: u32,
+    /// Largest request body that is kept to be sent again.
+    pub body_max_bytes: usize,
+}
+
+/// How an upstream is chosen.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct LoadBalancingConfig {
+    /// By which rule.
+    pub algorithm: LoadBalancingAlgorithm,
+    /// What consistent hashing hashes: a header of this name, else the caller's address.
+    pub hash_header: Option<String>,
+    /// How long an upstream that comes back gets less than its share.
+    pub slow_start_ms: u64,
+    /// Failures in a row that set an upstream aside; 0 never does.
+    pub eject_after_failures: u32,
+    /// How long the first time.
+    pub eject_ms: u64,
+    /// Longest time.
+    pub eject_max_ms: u64,
+    /// Most upstreams that may be aside at once.
+    pub eject_max_percent: u32,
+}
+
+/// By which rule an upstream is chosen.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum LoadBalancingAlgorithm {
+    /// In turn, by weight.
+    #[default]
+    RoundRobin,
+    /// The one with the fewest exchanges for its weight.
+    LeastConnections,
+    /// The less loaded of two drawn at random.
+    RandomOfTwo,
+    /// By the hash of a header or of the caller's address.
+    ConsistentHash,
 }
 
 /// One target of a proxy.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct UpstreamConfig {
     /// Name or address to connect to.
@@ -92,10 +214,13 @@ pub struct UpstreamConfig {
     /// Put before every path, without a trailing slash.
     #[serde(default)]
     pub base_path: String,
+    /// Share of the traffic.
+    #[serde(default = "default_weight")]
+    pub weight: u32,
 }
 
 /// Deadlines of a proxy.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct TimeoutConfig {
     /// To open a connection; 504 `dial_timeout`.
@@ -132,7 +257,7 @@ impl Default for TimeoutConfig {
 }
 
 /// What callers may do, and for how long.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct DownstreamConfig {
     /// Absolute, from the first byte (or the opening) to the end of the head; 408, or a plain close when
@@ -170,7 +295,7 @@ impl Default for DownstreamConfig {
 }
 
 /// Bounds of the idle pool.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct PoolConfig {
     /// Idle connections in all.
@@ -189,7 +314,7 @@ impl Default for PoolConfig {
 }
 
 /// Flow control.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct BufferConfig {
     /// Unsent bytes on one side above which the other side is not read.
@@ -205,7 +330,7 @@ impl Default for BufferConfig {
 }
 
 /// Access log switch.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct AccessLogConfig {
     /// One JSON line a request.
@@ -226,4 +351,12 @@ fn default_retry_after() -> u32 {
 
 fn default_true() -> bool {
     true
+}
+
+fn default_weight() -> u32 {
+    1
+}
+
+fn default_failure_statuses() -> Vec<u16> {
+    (500..=599).collect()
 }

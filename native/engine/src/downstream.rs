@@ -15,11 +15,13 @@
 use std::rc::Rc;
 
 use gatewayx_http::{HeadScan, Method, Version};
+use gatewayx_policy::Ticket;
 
 use crate::body::Body;
 use crate::error::Reason;
 use crate::output::Outbox;
 use crate::proxy::Proxy;
+use crate::queue::Place;
 use crate::rewrite::OutFraming;
 use crate::slab::Key;
 use crate::timers::{NEVER, Timer};
@@ -123,6 +125,28 @@ impl Downstream {
     }
 }
 
+/// What an exchange without an upstream waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// Nothing: it has its upstream, or will have as soon as the connection is there.
+    #[default]
+    Nothing,
+    /// Its turn at the proxy's limit.
+    Permit(Place),
+    /// The time of the next attempt.
+    Backoff,
+}
+
+/// A request head in its parts: `METHOD `, the target's path and query, and the field lines.
+#[derive(Default)]
+pub(crate) struct HeadParts {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) method_end: usize,
+    pub(crate) target_end: usize,
+    /// The fields hold the caller's `Host`.
+    pub(crate) has_host: bool,
+}
+
 /// One request and its response.
 #[derive(Default)]
 pub(crate) struct Exchange {
@@ -142,16 +166,33 @@ pub(crate) struct Exchange {
     pub(crate) body_chunked: bool,
     /// Body bytes seen, to hold against the limit.
     pub(crate) body_bytes: u64,
-    /// The head as it goes upstream, kept until the response begins.
-    pub(crate) request_head: Vec<u8>,
+    /// The head as it goes upstream, less what depends on the upstream that is chosen; kept until the
+    /// response begins, so that it can be sent again.
+    pub(crate) request_head: HeadParts,
+    /// Body bytes as they were sent, for another attempt; `None` once there are too many.
+    pub(crate) replay: Option<Vec<u8>>,
     pub(crate) request_id: Vec<u8>,
     /// Method and target, for the log; empty while it is off.
     pub(crate) log_method: Vec<u8>,
     pub(crate) log_target: Vec<u8>,
+    // waiting
+    pub(crate) wait: Wait,
+    /// 0 to 9.
+    pub(crate) urgency: u8,
     // upstream
     pub(crate) upstream: Option<Key>,
+    /// Index into the proxy's targets; meaningful once `attempts_count` is not 0.
     pub(crate) target: usize,
-    pub(crate) retried: bool,
+    /// Targets tried so far, as bits.
+    pub(crate) tried: u64,
+    pub(crate) attempts_count: u32,
+    /// The one repetition that a late close of a pooled connection gets for free has been used.
+    pub(crate) late_close_repeated: bool,
+    /// An attempt is under way that the balancer and the breaker have not heard the end of.
+    pub(crate) attempt_open: bool,
+    pub(crate) ticket: Option<Ticket>,
+    /// For consistent hashing.
+    pub(crate) key_hash: u64,
     // response
     pub(crate) status: u16,
     pub(crate) response_started: bool,
@@ -172,7 +213,10 @@ impl Exchange {
     /// allocates nothing a request.
     pub(crate) fn reset(&mut self) {
         *self = Self {
-            request_head: emptied(&mut self.request_head),
+            request_head: HeadParts {
+                bytes: emptied(&mut self.request_head.bytes),
+                ..HeadParts::default()
+            },
             request_id: emptied(&mut self.request_id),
             log_method: emptied(&mut self.log_method),
             log_target: emptied(&mut self.log_target),

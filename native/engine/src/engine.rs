@@ -8,7 +8,7 @@ use gatewayx_http::{HeadLimits, RequestHead, ResponseHead};
 use gatewayx_telemetry::{Cells, Region};
 
 use crate::config::Config;
-use crate::downstream::{Downstream, DownstreamPhase, Peer};
+use crate::downstream::{Downstream, DownstreamPhase, Peer, Wait};
 use crate::error::Reason;
 use crate::metrics::cell;
 use crate::output::{Action, CloseMode, ConnId, Output, SegmentId, Segments};
@@ -22,6 +22,9 @@ use crate::upstream::{Upstream, UpstreamPhase};
 
 /// Pipelined bytes that are kept while a response is under way; then the connection is not read.
 const PIPELINE_MAX_BYTES: usize = 32 * 1024;
+
+/// Timer entries that are always allowed; see [`Engine::tidy_timers`].
+const TIMERS_SLACK_COUNT: usize = 64;
 
 /// Why a dial gave no connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,14 +51,16 @@ pub struct Engine {
     pub(crate) pool: IdlePool,
     pub(crate) timers: Timers,
     pub(crate) draining: bool,
+    /// Proxies with permits that came free in the present drain while somebody waits, and when.
+    pub(crate) freed: Vec<(Rc<Proxy>, u64)>,
     // outputs
     pub(crate) out: Output,
     pub(crate) access_log: Vec<u8>,
     /// What to add to `now_ns` to get nanoseconds since 1970.
     pub(crate) wall_offset_ns: u64,
     // metrics
-    region: Region,
-    slot: u32,
+    pub(crate) region: Region,
+    pub(crate) slot: u32,
     pub(crate) cells: Cells,
     // scratch, kept for its memory
     pub(crate) request_head: RequestHead,
@@ -74,6 +79,10 @@ pub struct Counts {
     pub idle_upstreams: usize,
     /// Exchanges under way.
     pub exchanges: usize,
+    /// Entries of the timer heap.
+    pub timers: usize,
+    /// Bytes that were received and are kept.
+    pub buffered_bytes: usize,
 }
 
 impl Engine {
@@ -91,6 +100,7 @@ impl Engine {
             pool: IdlePool::default(),
             timers: Timers::default(),
             draining: false,
+            freed: Vec::new(),
             out: Output::default(),
             access_log: Vec::new(),
             wall_offset_ns: 0,
@@ -121,8 +131,18 @@ impl Engine {
         };
         self.via_line = format!("Via: 1.1 {}\r\n", self.cfg.server_name).into_bytes();
         self.routes = Routes::default();
-        self.proxies.clear();
+        let before = std::mem::take(&mut self.proxies);
         for cfg in self.cfg.proxies.clone() {
+            let index = self.proxies.len() as u32;
+            if cfg.active {
+                self.routes.insert(cfg.host.as_deref(), &cfg.path, index);
+            }
+            let known = before.iter().find(|proxy| proxy.cfg.name == cfg.name);
+            if let Some(same) = known.filter(|proxy| proxy.cfg == cfg) {
+                self.proxies.push(same.clone());
+                continue;
+            }
+            let queue = known.map(|proxy| proxy.queue.clone()).unwrap_or_default();
             let targets = cfg
                 .upstreams
                 .iter()
@@ -134,12 +154,8 @@ impl Engine {
                     })
                 })
                 .collect();
-            if cfg.active {
-                self.routes
-                    .insert(cfg.host.as_deref(), &cfg.path, self.proxies.len() as u32);
-            }
-            self.proxies
-                .push(Rc::new(Proxy::new(cfg, &self.region, self.slot, targets)));
+            let proxy = Proxy::new(cfg, &self.region, self.slot, targets, queue);
+            self.proxies.push(Rc::new(proxy));
         }
     }
 
@@ -152,6 +168,7 @@ impl Engine {
 
     /// A caller has connected.
     pub fn handle_downstream_opened(&mut self, now_ns: u64, peer: Peer) -> Key {
+        self.tidy_timers();
         let key = self.downstreams.insert(Downstream::new(peer));
         self.cells.add(cell::DOWNSTREAM_ACCEPTED, 1);
         self.cells.add(cell::DOWNSTREAM_OPEN, 1);
@@ -240,7 +257,7 @@ impl Engine {
         upstream.phase = UpstreamPhase::AwaitingHead;
         upstream.proxy.cells.add(cell::UPSTREAM_CONNECTS, 1);
         upstream.proxy.cells.add(cell::UPSTREAM_ACTIVE, 1);
-        self.send_request_head(now_ns, downstream);
+        self.send_request(now_ns, downstream);
         self.reread_downstream(now_ns, downstream);
         true
     }
@@ -258,7 +275,7 @@ impl Engine {
             DialError::Failed => Reason::DialFailed,
             DialError::TimedOut => Reason::DialTimeout,
         };
-        self.fail(now_ns, downstream, reason);
+        self.fail_attempt(now_ns, downstream, reason);
         self.reread_downstream(now_ns, downstream);
     }
 
@@ -329,7 +346,9 @@ impl Engine {
                     return;
                 };
                 downstream.unsent_bytes = unsent_bytes;
-                if downstream.phase == DownstreamPhase::Response {
+                if downstream.phase == DownstreamPhase::Response
+                    && downstream.exchange.wait == Wait::Nothing
+                {
                     let stalled_ms = self.cfg.downstream.write_idle_ms;
                     let deadline_ns = if unsent_bytes > 0 {
                         after(now_ns, stalled_ms)
@@ -385,6 +404,16 @@ impl Engine {
         }
     }
 
+    /// A permit may have come free that a request here waits for.
+    pub fn handle_wake(&mut self, now_ns: u64) {
+        for index in 0..self.proxies.len() {
+            let proxy = self.proxies[index].clone();
+            if proxy.cfg.queue.is_some() {
+                self.grant_permits(now_ns, &proxy);
+            }
+        }
+    }
+
     /// Stops serving: idle connections close now, busy ones after their exchange.
     pub fn handle_drain(&mut self) {
         self.draining = true;
@@ -424,7 +453,13 @@ impl Engine {
     /// The next thing to do; `None` ends the drain, and with it every range handed out.
     #[inline]
     pub fn poll_action(&mut self) -> Option<Action> {
-        let action = self.out.pop_action();
+        let mut action = self.out.pop_action();
+        while action.is_none()
+            && let Some((proxy, now_ns)) = self.freed.pop()
+        {
+            self.pass_permit_on(now_ns, &proxy);
+            action = self.out.pop_action();
+        }
         if action.is_none() {
             while let Some(conn) = self.out.take_open() {
                 match conn {
@@ -486,6 +521,22 @@ impl Engine {
                 .keys()
                 .filter(|&key| self.downstreams[key].exchange.active)
                 .count(),
+            timers: self.timers.len(),
+            buffered_bytes: self
+                .downstreams
+                .keys()
+                .map(|key| &self.downstreams[key])
+                .map(|downstream| {
+                    let exchange = &downstream.exchange;
+                    let replay_bytes = exchange.replay.as_ref().map_or(0, Vec::len);
+                    downstream.inbuf.len() + exchange.request_head.bytes.len() + replay_bytes
+                })
+                .chain(
+                    self.upstreams
+                        .keys()
+                        .map(|key| self.upstreams[key].inbuf.len()),
+                )
+                .sum(),
         }
     }
 
@@ -514,18 +565,27 @@ impl Engine {
             DownstreamPhase::Response => downstream.inbuf.len() < PIPELINE_MAX_BYTES,
             DownstreamPhase::Discard | DownstreamPhase::Linger => true,
             DownstreamPhase::RequestBody | DownstreamPhase::Tunnel => {
-                downstream.exchange.upstream.is_some_and(|upstream| {
-                    let upstream = &self.upstreams[upstream];
-                    upstream.phase != UpstreamPhase::Connecting
-                        && upstream.unsent_bytes <= high_water_bytes
-                })
+                match downstream
+                    .exchange
+                    .upstream
+                    .map(|upstream| &self.upstreams[upstream])
+                {
+                    Some(upstream) if upstream.phase != UpstreamPhase::Connecting => {
+                        upstream.unsent_bytes <= high_water_bytes
+                    }
+                    // Nobody takes the body yet; reading on is how a caller's leaving is noticed.
+                    _ => downstream.inbuf.len() < PIPELINE_MAX_BYTES,
+                }
             }
         };
         if reads != downstream.reading_paused {
             return;
         }
         downstream.reading_paused = !reads;
-        let in_body = downstream.phase == DownstreamPhase::RequestBody;
+        let in_body = downstream.phase == DownstreamPhase::RequestBody
+            && downstream.exchange.upstream.is_some_and(|upstream| {
+                self.upstreams[upstream].phase != UpstreamPhase::Connecting
+            });
         let conn = ConnId::Downstream(key);
         self.out.push_action(if reads {
             Action::ResumeReading(conn)
@@ -533,9 +593,22 @@ impl Engine {
             Action::PauseReading(conn)
         });
         if in_body {
-            // The caller cannot make progress while it is not read.
-            let idle_ms = self.cfg.downstream.request_body_idle_ms;
-            self.set_phase_deadline(key, if reads { after(now_ns, idle_ms) } else { NEVER });
+            // A caller that is not read cannot make progress; then the peer that blocks it has the deadline.
+            let downstream = &self.downstreams[key];
+            let exchange = &downstream.exchange;
+            let wait_ms = if reads {
+                self.cfg.downstream.request_body_idle_ms
+            } else if downstream.unsent_bytes > 0 {
+                self.cfg.downstream.write_idle_ms
+            } else if exchange.response_started {
+                exchange
+                    .proxy
+                    .as_ref()
+                    .map_or(0, |proxy| proxy.cfg.timeout.body_idle_ms)
+            } else {
+                0
+            };
+            self.set_phase_deadline(key, after(now_ns, wait_ms));
         }
     }
 
@@ -568,6 +641,23 @@ impl Engine {
     }
 
     // ---- deadlines
+
+    /// Entries of closed connections stay in the heap until they come due; when they outnumber the living they
+    /// are swept out, so that the heap follows the number of connections and not the length of time-outs.
+    pub(crate) fn tidy_timers(&mut self) {
+        let connections_count = self.downstreams.len() + self.upstreams.len();
+        if self.timers.len() <= TIMERS_SLACK_COUNT + 4 * connections_count {
+            return;
+        }
+        let (downstreams, upstreams) = (&mut self.downstreams, &mut self.upstreams);
+        self.timers.retain(|at_ns, conn| {
+            let timer = match conn {
+                ConnId::Downstream(key) => downstreams.find(key).map(|downstream| downstream.timer),
+                ConnId::Upstream(key) => upstreams.find(key).map(|upstream| upstream.timer),
+            };
+            timer.is_some_and(|timer| timer.is_scheduled_at(at_ns))
+        });
+    }
 
     #[inline]
     pub(crate) fn set_phase_deadline(&mut self, key: Key, deadline_ns: u64) {

@@ -17,14 +17,18 @@ pub enum Blame {
     Limit,
 }
 
-/// Whether a failed attempt may be repeated.
+/// What a failed attempt tells of whether the request can be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
-    /// Not by any rule.
+    /// Repeating it cannot help, or is nobody's wish.
     Never,
-    /// Only when the connection had served before, so that its late close explains the failure, and the
-    /// method is idempotent.
-    IfReused,
+    /// The upstream has seen nothing of it: any request may be repeated.
+    Unsent,
+    /// The connection ended without an answer: idempotent requests may be repeated, and without being asked
+    /// to when the connection had served before, because its late close then explains the failure.
+    Unanswered,
+    /// The upstream was too slow: idempotent requests may be repeated.
+    TimedOut,
 }
 
 /// A failure of an exchange.
@@ -48,6 +52,12 @@ pub enum Reason {
     UpgradeNotAllowed,
     /// `max_concurrent` exchanges are running.
     LimitReached,
+    /// As many requests wait as the queue has places.
+    QueueFull,
+    /// No permit came free within the queue's time.
+    QueueTimeout,
+    /// The circuit breaker is open.
+    CircuitOpen,
     /// No connection within the dial deadline.
     DialTimeout,
     /// The connection was refused or the name is unknown.
@@ -73,7 +83,7 @@ pub enum Reason {
 }
 
 /// How many metric labels there are.
-pub(crate) const REASON_COUNT: usize = 24;
+pub(crate) const REASON_COUNT: usize = 27;
 
 /// The `type` label of an upstream's own 5xx.
 pub(crate) const UPSTREAM_5XX: usize = REASON_COUNT - 1;
@@ -92,6 +102,9 @@ pub const REASON_NAMES: [&str; REASON_COUNT] = [
     "not_implemented",
     "upgrade_not_allowed",
     "limit_reached",
+    "queue_full",
+    "queue_timeout",
+    "circuit_open",
     "dial_timeout",
     "dial_failed",
     "header_timeout",
@@ -127,17 +140,20 @@ impl Reason {
             Self::NotImplemented => 9,
             Self::UpgradeNotAllowed => 10,
             Self::LimitReached => 11,
-            Self::DialTimeout => 12,
-            Self::DialFailed => 13,
-            Self::HeaderTimeout => 14,
-            Self::IdleTimeout => 15,
-            Self::TotalTimeout => 16,
-            Self::UpstreamReset => 17,
-            Self::UpstreamTruncated => 18,
-            Self::BadResponse(_) => 19,
-            Self::UnexpectedResponse => 20,
-            Self::DownstreamClosed => 21,
-            Self::DownstreamStalled => 22,
+            Self::QueueFull => 12,
+            Self::QueueTimeout => 13,
+            Self::CircuitOpen => 14,
+            Self::DialTimeout => 15,
+            Self::DialFailed => 16,
+            Self::HeaderTimeout => 17,
+            Self::IdleTimeout => 18,
+            Self::TotalTimeout => 19,
+            Self::UpstreamReset => 20,
+            Self::UpstreamTruncated => 21,
+            Self::BadResponse(_) => 22,
+            Self::UnexpectedResponse => 23,
+            Self::DownstreamClosed => 24,
+            Self::DownstreamStalled => 25,
         }
     }
 
@@ -158,9 +174,10 @@ impl Reason {
             7 => 408,
             8 => 404,
             9 | 10 => 501,
-            11 => 429,
-            12 | 14 | 15 | 16 => 504,
-            21 | 22 => STATUS_CLIENT_CLOSED,
+            11 | 12 => 429,
+            13 | 14 => 503,
+            15 | 17 | 18 | 19 => 504,
+            24 | 25 => STATUS_CLIENT_CLOSED,
             _ => 502,
         }
     }
@@ -177,6 +194,7 @@ impl Reason {
             429 => "Too Many Requests",
             431 => "Request Header Fields Too Large",
             501 => "Not Implemented",
+            503 => "Service Unavailable",
             504 => "Gateway Timeout",
             505 => "HTTP Version Not Supported",
             _ => "Upstream Unavailable",
@@ -197,6 +215,11 @@ impl Reason {
                 "this proxy does not allow WebSocket; set `websocket: true` to allow it"
             }
             Self::LimitReached => "the proxy is serving as many requests as max_concurrent allows",
+            Self::QueueFull => "the proxy is busy and as many requests wait as its queue allows",
+            Self::QueueTimeout => {
+                "the proxy stayed busy for as long as its queue lets a request wait"
+            }
+            Self::CircuitOpen => "the upstream has failed repeatedly and is given time to recover",
             Self::DialTimeout => "dial: the upstream did not accept a connection in time",
             Self::DialFailed => "dial: the upstream refused the connection or cannot be found",
             Self::HeaderTimeout => "response header: the upstream did not answer in time",
@@ -213,7 +236,9 @@ impl Reason {
     /// Whether the request may be tried once more.
     pub fn retry(self) -> Retry {
         match self {
-            Self::UpstreamReset => Retry::IfReused,
+            Self::DialTimeout | Self::DialFailed => Retry::Unsent,
+            Self::UpstreamReset => Retry::Unanswered,
+            Self::HeaderTimeout => Retry::TimedOut,
             _ => Retry::Never,
         }
     }
@@ -221,8 +246,8 @@ impl Reason {
     /// Which side the failure is charged to.
     pub fn blame(self) -> Blame {
         match self.index() {
-            0..=5 | 7..=10 | 21 | 22 => Blame::Downstream,
-            6 | 11 => Blame::Limit,
+            0..=5 | 7..=10 | 24 | 25 => Blame::Downstream,
+            6 | 11..=14 => Blame::Limit,
             _ => Blame::Upstream,
         }
     }
@@ -244,6 +269,9 @@ mod tests {
     fn the_stable_names_of_the_contract_exist() {
         for name in [
             "limit_reached",
+            "queue_full",
+            "queue_timeout",
+            "circuit_open",
             "dial_timeout",
             "header_timeout",
             "idle_timeout",
@@ -256,10 +284,11 @@ mod tests {
     }
 
     #[test]
-    fn only_a_reset_before_the_response_is_retried() {
-        assert_eq!(Reason::UpstreamReset.retry(), Retry::IfReused);
+    fn what_began_to_answer_is_never_retried() {
+        assert_eq!(Reason::UpstreamReset.retry(), Retry::Unanswered);
         assert_eq!(Reason::UpstreamTruncated.retry(), Retry::Never);
-        assert_eq!(Reason::HeaderTimeout.retry(), Retry::Never);
+        assert_eq!(Reason::DialFailed.retry(), Retry::Unsent);
+        assert_eq!(Reason::IdleTimeout.retry(), Retry::Never);
     }
 
     #[test]

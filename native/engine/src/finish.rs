@@ -4,15 +4,17 @@
 //! back and its counters and log line are written, so that metrics and log cannot disagree.
 
 use gatewayx_http::{Method, Version};
-use gatewayx_telemetry::{Cells, Histogram, LATENCY_BOUNDS_NS, Permits};
+use gatewayx_telemetry::{Cells, Histogram, LATENCY_BOUNDS_NS};
 
 use crate::access::{AccessRecord, write_record};
 use crate::body::Body;
+use crate::breaker::state_name;
 use crate::downstream::DownstreamPhase;
 use crate::engine::{Engine, after};
 use crate::error::{Reason, STATUS_CLIENT_CLOSED, UPSTREAM_5XX};
-use crate::metrics::{cell, shared_cell, status_cell};
+use crate::metrics::{cell, status_cell};
 use crate::output::{Action, CloseMode, ConnId};
+use crate::proxy::Proxy;
 use crate::respond::write_error;
 use crate::rewrite::{Connection, OutFraming};
 use crate::slab::Key;
@@ -28,11 +30,11 @@ impl Engine {
     pub(crate) fn fail(&mut self, now_ns: u64, key: Key, reason: Reason) {
         let exchange = &mut self.downstreams[key].exchange;
         exchange.reason = Some(reason);
-        if let Some(upstream_key) = exchange.upstream.take() {
+        if exchange.attempts_count > 0 {
             exchange.upstream_ended_ns = now_ns;
-            self.upstreams[upstream_key].downstream = None;
-            self.close_upstream(upstream_key, CloseMode::Reset);
         }
+        self.end_attempt(now_ns, key, Self::verdict(reason));
+        self.detach_upstream(key, CloseMode::Reset);
         let gone = matches!(reason, Reason::DownstreamClosed | Reason::DownstreamStalled);
         let exchange = &mut self.downstreams[key].exchange;
         if gone {
@@ -88,8 +90,7 @@ impl Engine {
         let retry_after = exchange
             .proxy
             .as_ref()
-            .filter(|_| reason == Reason::LimitReached)
-            .map(|proxy| proxy.cfg.retry_after_seconds);
+            .and_then(|proxy| retry_after_seconds(proxy, reason));
         let with_body = exchange.method != Method::Head;
         let written = self
             .out
@@ -179,12 +180,23 @@ impl Engine {
             let deadline_ns = downstream.phase_deadline_ns;
             return self.set_phase_deadline(key, deadline_ns);
         }
+        if self.end_wait(now_ns, key) {
+            return;
+        }
+        let downstream = &self.downstreams[key];
         match downstream.phase {
             DownstreamPhase::Head if downstream.inbuf.is_empty() => {
                 self.remove_downstream(key, CloseMode::Graceful);
             }
             DownstreamPhase::Head => self.refuse(now_ns, key, Reason::HeadTimeout),
-            DownstreamPhase::RequestBody => self.fail(now_ns, key, Reason::BodyTimeout),
+            DownstreamPhase::RequestBody => {
+                let reason = match (downstream.reading_paused, downstream.unsent_bytes) {
+                    (false, _) => Reason::BodyTimeout,
+                    (true, 0) => Reason::IdleTimeout,
+                    (true, _) => Reason::DownstreamStalled,
+                };
+                self.fail(now_ns, key, reason);
+            }
             DownstreamPhase::Response => self.fail(now_ns, key, Reason::DownstreamStalled),
             DownstreamPhase::Discard | DownstreamPhase::Linger => {
                 self.remove_downstream(key, CloseMode::Reset);
@@ -200,7 +212,9 @@ impl Engine {
         };
         match upstream.phase {
             UpstreamPhase::Idle => {}
-            UpstreamPhase::Connecting => self.fail(now_ns, downstream_key, Reason::DialTimeout),
+            UpstreamPhase::Connecting => {
+                self.fail_attempt(now_ns, downstream_key, Reason::DialTimeout);
+            }
             UpstreamPhase::AwaitingHead => {
                 let downstream = &mut self.downstreams[downstream_key];
                 if std::mem::take(&mut downstream.exchange.awaits_continue) {
@@ -210,10 +224,11 @@ impl Engine {
                         &mut downstream.outbox,
                         |arena| arena.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n"),
                     );
+                    self.arm_request_stall(now_ns, key);
                 } else if downstream.phase == DownstreamPhase::RequestBody {
                     self.fail(now_ns, downstream_key, Reason::IdleTimeout);
                 } else {
-                    self.fail(now_ns, downstream_key, Reason::HeaderTimeout);
+                    self.fail_attempt(now_ns, downstream_key, Reason::HeaderTimeout);
                 }
             }
             UpstreamPhase::ResponseBody => self.fail(now_ns, downstream_key, Reason::IdleTimeout),
@@ -269,7 +284,7 @@ impl Engine {
             return;
         }
         let total_ns = now_ns.saturating_sub(exchange.started_ns);
-        let dispatched = exchange.dispatched_ns > 0;
+        let dispatched = exchange.attempts_count > 0;
         let upstream_ns = if dispatched {
             exchange
                 .upstream_ended_ns
@@ -296,10 +311,6 @@ impl Engine {
         cells.add(cell::BYTES_OUT, exchange.bytes_out);
         if let Some(proxy) = &exchange.proxy {
             proxy.cells.sub(cell::ACTIVE, 1);
-            if std::mem::take(&mut exchange.holds_permit) {
-                Permits::new(&proxy.shared, shared_cell::PERMITS).release();
-                proxy.cells.sub(cell::PERMITS_HELD, 1);
-            }
         }
         if self.cfg.access_log.enabled {
             let (proxy_name, upstream) =
@@ -313,6 +324,11 @@ impl Engine {
                             if dispatched { upstream } else { &b""[..] },
                         )
                     });
+            let circuit_state = exchange
+                .proxy
+                .as_ref()
+                .and_then(|proxy| proxy.breaker())
+                .map_or("closed", |breaker| state_name(breaker.state(now_ns)));
             let record = AccessRecord {
                 time_unix_ms: (now_ns.saturating_add(self.wall_offset_ns)) / 1_000_000,
                 request_id: &exchange.request_id,
@@ -326,13 +342,32 @@ impl Engine {
                 bytes_in: exchange.bytes_in,
                 bytes_out: exchange.bytes_out,
                 concurrent_count: exchange.concurrent_count,
+                circuit_state,
                 error: exchange.reason.map_or("", Reason::name),
             };
             write_record(&mut self.access_log, &record);
         }
+        self.release_permit(now_ns, key);
         // A body that is still to be discarded keeps its place; all else is done with.
-        exchange.proxy = None;
-        exchange.request_head.clear();
+        self.downstreams[key].exchange.proxy = None;
+    }
+}
+
+/// When a caller that was turned away may come back.
+fn retry_after_seconds(proxy: &Proxy, reason: Reason) -> Option<u32> {
+    match reason {
+        Reason::LimitReached | Reason::QueueFull | Reason::QueueTimeout => {
+            Some(proxy.cfg.retry_after_seconds)
+        }
+        Reason::CircuitOpen => {
+            let open_ms = proxy.cfg.circuit_breaker.as_ref()?.recovery_timeout_ms;
+            Some(
+                u32::try_from(open_ms.div_ceil(1_000))
+                    .unwrap_or(u32::MAX)
+                    .max(1),
+            )
+        }
+        _ => None,
     }
 }
 

@@ -23,7 +23,8 @@
 //!
 //! # Layout
 //!
-//! `engine.rs` inputs and outputs; `request.rs`, `response.rs`, `finish.rs` what they lead to;
+//! `engine.rs` inputs and outputs; `request.rs`, `attempt.rs`, `response.rs`,
+//! `finish.rs` what they lead to;
 //! `downstream.rs`, `upstream.rs` the two kinds of connection; `rewrite.rs`, `respond.rs` heads as they
 //! leave; `error.rs` every reason and its tables; `route.rs`, `pool.rs`, `timers.rs`, `slab.rs`, `output.rs`
 //! the structures; `metrics.rs`, `access.rs` the books.
@@ -34,7 +35,9 @@
 //! plain stores, and copies heads and small bodies once; pieces above 8 KiB are not copied.
 
 mod access;
+mod attempt;
 mod body;
+mod breaker;
 pub mod config;
 mod downstream;
 mod engine;
@@ -44,6 +47,7 @@ pub mod metrics;
 mod output;
 mod pool;
 mod proxy;
+mod queue;
 mod request;
 mod request_id;
 mod respond;

@@ -4,6 +4,7 @@
 //! Each worker writes its own copy of a block, so recording is a plain load and store; a scrape adds up the
 //! copies.
 
+use gatewayx_policy::{Breaker, BreakerConfig, State};
 use gatewayx_telemetry::{Geometry, Histogram, LATENCY_BOUNDS_NS, Permits, Region};
 
 use crate::error::{REASON_COUNT, REASON_NAMES};
@@ -43,7 +44,9 @@ pub(crate) mod cell {
     pub(crate) const LOG_DROPPED: u32 = 14;
     /// Permits that this worker holds, to be given back should it die.
     pub(crate) const PERMITS_HELD: u32 = 15;
-    pub(crate) const UPSTREAM_LATENCY: u32 = 16;
+    /// Requests of this worker that wait for a permit.
+    pub(crate) const QUEUED: u32 = 16;
+    pub(crate) const UPSTREAM_LATENCY: u32 = 17;
     pub(crate) const PROXY_LATENCY: u32 = UPSTREAM_LATENCY + LATENCY_CELLS;
     pub(crate) const ERRORS: u32 = PROXY_LATENCY + LATENCY_CELLS;
     pub(crate) const REQUESTS: u32 = ERRORS + REASON_COUNT as u32;
@@ -54,6 +57,12 @@ pub(crate) mod cell {
 pub(crate) mod shared_cell {
     /// Permits in use.
     pub(crate) const PERMITS: u32 = 0;
+    /// Requests that wait for one, in all workers.
+    pub(crate) const WAITING: u32 = 1;
+    /// The circuit breaker, packed.
+    pub(crate) const BREAKER: u32 = 2;
+    /// Bit n: a health check has found upstream n down.
+    pub(crate) const DOWN: u32 = 3;
     pub(crate) const COUNT: u32 = 8;
 }
 
@@ -89,6 +98,12 @@ pub fn release_slot(region: &Region, slot: u32) {
         if held_count > 0 {
             Permits::new(&region.shared(block), shared_cell::PERMITS).release_many(held_count);
         }
+        let queued_count = cells.load(cell::QUEUED);
+        if queued_count > 0 {
+            region
+                .shared(block)
+                .sub_shared(shared_cell::WAITING, queued_count);
+        }
         for gauge in GAUGES {
             if cells.load(gauge) > 0 {
                 cells.store(gauge, 0);
@@ -97,7 +112,8 @@ pub fn release_slot(region: &Region, slot: u32) {
     }
 }
 
-const GAUGES: [u32; 6] = [
+const GAUGES: [u32; 7] = [
+    cell::QUEUED,
     cell::ACTIVE,
     cell::UPSTREAM_ACTIVE,
     cell::UPSTREAM_IDLE,
@@ -181,12 +197,15 @@ pub struct Series {
     pub block: u32,
     /// Its configured limit.
     pub max_concurrent: u32,
+    /// How long its breaker stays open; 0 when it has none.
+    pub recovery_timeout_ms: u64,
 }
 
 enum Source {
     Cell(u32),
     Shared(u32),
     Limit,
+    Breaker,
     /// `(label value, cell)`, one series each.
     Cells(&'static [(&'static str, u32)]),
     Statuses,
@@ -254,6 +273,20 @@ const PROXY_METRICS: &[Metric] = &[
         help: "The configured max_concurrent; 0 is no limit.",
         labels: BY_PROXY,
         source: Source::Limit,
+    },
+    Metric {
+        name: "gateway_limiter_queued",
+        kind: Kind::Gauge,
+        help: "Requests that wait for a permit.",
+        labels: BY_PROXY,
+        source: Source::Cell(cell::QUEUED),
+    },
+    Metric {
+        name: "gateway_circuit_breaker_state",
+        kind: Kind::Gauge,
+        help: "0 closed, 1 open, 2 half-open.",
+        labels: BY_PROXY,
+        source: Source::Breaker,
     },
     Metric {
         name: "gateway_limiter_rejected",
@@ -356,17 +389,18 @@ const GATEWAY_METRICS: &[Metric] = &[
 ];
 
 /// Reads everything: the gateway's own metrics, then each proxy's. Requests that reached no proxy carry an
-/// empty `proxy` label.
-pub fn families(region: &Region, proxies: &[Series]) -> Vec<Family> {
+/// empty `proxy` label. `now_ns` is of the clock that the engines are driven by.
+pub fn families(region: &Region, proxies: &[Series], now_ns: u64) -> Vec<Family> {
     let gateway = [Series {
         proxy: String::new(),
         block: 0,
         max_concurrent: 0,
+        recovery_timeout_ms: 0,
     }];
     let with_unrouted: Vec<Series> = gateway.iter().chain(proxies).cloned().collect();
     let of_gateway = GATEWAY_METRICS
         .iter()
-        .map(|metric| read(region, metric, &gateway));
+        .map(|metric| read(region, metric, &gateway, now_ns));
     let of_proxies = PROXY_METRICS.iter().map(|metric| {
         let counts_unrouted = matches!(metric.source, Source::Statuses | Source::Reasons);
         read(
@@ -377,12 +411,13 @@ pub fn families(region: &Region, proxies: &[Series]) -> Vec<Family> {
             } else {
                 proxies
             },
+            now_ns,
         )
     });
     of_gateway.chain(of_proxies).collect()
 }
 
-fn read(region: &Region, metric: &Metric, series: &[Series]) -> Family {
+fn read(region: &Region, metric: &Metric, series: &[Series], now_ns: u64) -> Family {
     let mut numbers = Vec::new();
     let mut histograms = Vec::new();
     for one in series {
@@ -406,6 +441,22 @@ fn read(region: &Region, metric: &Metric, series: &[Series]) -> Family {
             }
             Source::Limit => {
                 let value = u64::from(one.max_concurrent);
+                numbers.push(Sample {
+                    labels: labels(None),
+                    value,
+                });
+            }
+            Source::Breaker => {
+                let cfg = BreakerConfig {
+                    recovery_timeout_ns: one.recovery_timeout_ms.saturating_mul(1_000_000),
+                    ..BreakerConfig::default()
+                };
+                let bits = region.shared(one.block).load(shared_cell::BREAKER);
+                let value = match Breaker::from_bits(cfg, bits, now_ns).state(now_ns) {
+                    State::Closed => 0,
+                    State::Open => 1,
+                    State::HalfOpen => 2,
+                };
                 numbers.push(Sample {
                     labels: labels(None),
                     value,

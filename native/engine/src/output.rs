@@ -79,6 +79,12 @@ pub enum Action {
         /// How.
         mode: CloseMode,
     },
+    /// A permit came free that a request in another worker waits for: have it call
+    /// [`crate::Engine::handle_wake`].
+    Wake {
+        /// The other worker's slot.
+        slot: u32,
+    },
     /// A harmless oddity of an upstream, to be told an operator once.
     Warn {
         /// The proxy's metrics block.

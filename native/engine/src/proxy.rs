@@ -1,12 +1,16 @@
 //! A configured proxy as the engine works with it: what is known once a configuration is loaded is computed
 //! here, not once a request.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 use gatewayx_http::Oddities;
+use gatewayx_policy::{Algorithm, Balancer, BreakerConfig, Ejection, RetryBudget};
 use gatewayx_telemetry::{Cells, Region};
 
-use crate::config::{ProxyConfig, UpstreamConfig};
+use crate::breaker::{SharedBreaker, breaker_config, state_name};
+use crate::config::{LoadBalancingAlgorithm, LoadBalancingConfig, ProxyConfig, UpstreamConfig};
+use crate::queue::Queue;
 
 /// Where connections are opened to. Proxies that lead to the same place share its idle connections.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -54,6 +58,13 @@ pub(crate) struct Proxy {
     pub(crate) header_names: Vec<Vec<u8>>,
     /// Oddities of its upstreams that an operator has been told of.
     pub(crate) warned: Cell<Oddities>,
+    /// Chooses among `targets`.
+    pub(crate) balancer: RefCell<Balancer>,
+    /// What retries may add.
+    pub(crate) retry_budget: RefCell<RetryBudget>,
+    /// Requests that wait for a permit; outlives a change of configuration.
+    pub(crate) queue: Rc<RefCell<Queue>>,
+    breaker: Option<BreakerConfig>,
     /// This worker's metrics of the proxy.
     pub(crate) cells: Cells,
     /// The cells that all workers share: permits in use.
@@ -61,7 +72,13 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    pub(crate) fn new(cfg: ProxyConfig, region: &Region, slot: u32, targets: Vec<u32>) -> Self {
+    pub(crate) fn new(
+        cfg: ProxyConfig,
+        region: &Region,
+        slot: u32,
+        targets: Vec<u32>,
+        queue: Rc<RefCell<Queue>>,
+    ) -> Self {
         let targets = cfg
             .upstreams
             .iter()
@@ -94,9 +111,45 @@ impl Proxy {
             header_lines,
             header_names,
             warned: Cell::default(),
+            balancer: RefCell::new(balancer(&cfg)),
+            retry_budget: RefCell::new(
+                cfg.retry.as_ref().map_or(RetryBudget::new(0, 0), |retry| {
+                    RetryBudget::new(retry.budget_percent, retry.budget_floor)
+                }),
+            ),
+            queue,
+            breaker: cfg.circuit_breaker.as_ref().map(breaker_config),
             cells: region.cells(slot, cfg.block),
             shared: region.shared(cfg.block),
             cfg,
+        }
+    }
+
+    /// The breaker, if it is on.
+    pub(crate) fn breaker(&self) -> Option<SharedBreaker<'_>> {
+        self.breaker.map(|cfg| SharedBreaker {
+            cfg,
+            cells: &self.shared,
+        })
+    }
+
+    /// The breaker's state, if responses are to show it.
+    pub(crate) fn shown_circuit_state(&self, now_ns: u64) -> Option<&'static str> {
+        let shown = self
+            .cfg
+            .circuit_breaker
+            .as_ref()
+            .is_some_and(|breaker| breaker.header);
+        self.breaker()
+            .filter(|_| shown)
+            .map(|breaker| state_name(breaker.state(now_ns)))
+    }
+
+    /// Whether a response of this status is a failure of the upstream.
+    pub(crate) fn is_failure(&self, status: u16) -> bool {
+        match &self.cfg.circuit_breaker {
+            Some(breaker) => breaker.failure_statuses.contains(&status),
+            None => status >= 500,
         }
     }
 
@@ -111,6 +164,41 @@ impl Proxy {
                     .all(|(&set, &byte)| set == canonical_byte(byte))
         })
     }
+}
+
+fn balancer(cfg: &ProxyConfig) -> Balancer {
+    let LoadBalancingConfig {
+        algorithm,
+        slow_start_ms,
+        eject_after_failures,
+        eject_ms,
+        eject_max_ms,
+        eject_max_percent,
+        ..
+    } = cfg.load_balancing;
+    let algorithm = match algorithm {
+        LoadBalancingAlgorithm::RoundRobin => Algorithm::RoundRobin,
+        LoadBalancingAlgorithm::LeastConnections => Algorithm::LeastConnections,
+        LoadBalancingAlgorithm::RandomOfTwo => Algorithm::RandomOfTwo,
+        LoadBalancingAlgorithm::ConsistentHash => Algorithm::ConsistentHash,
+    };
+    let ejection = Ejection {
+        consecutive_failures: eject_after_failures,
+        base_ns: eject_ms.saturating_mul(1_000_000),
+        max_ns: eject_max_ms.saturating_mul(1_000_000),
+        max_percent: eject_max_percent,
+    };
+    let weights: Vec<u32> = cfg
+        .upstreams
+        .iter()
+        .map(|upstream| upstream.weight)
+        .collect();
+    Balancer::new(
+        algorithm,
+        ejection,
+        slow_start_ms.saturating_mul(1_000_000),
+        &weights,
+    )
 }
 
 fn canonical(name: &[u8]) -> Vec<u8> {

@@ -4,19 +4,19 @@ use gatewayx_http::{
     CRLF, ChunkLimits, ChunkedDecoder, FieldId, Framing, LAST_CHUNK, Method, RequestHead,
     TargetForm, parse_request, write_chunk_head,
 };
-use gatewayx_telemetry::Permits;
 
 use crate::body::Body;
+use crate::config::LoadBalancingAlgorithm;
 use crate::downstream::DownstreamPhase;
 use crate::engine::{Engine, after};
 use crate::error::Reason;
-use crate::metrics::{cell, shared_cell};
-use crate::output::{Action, ConnId, Piece};
+use crate::metrics::cell;
+use crate::output::{ConnId, Piece};
 use crate::request_id;
 use crate::rewrite::{Identity, write_request};
 use crate::slab::Key;
 use crate::timers::NEVER;
-use crate::upstream::{Upstream, UpstreamPhase};
+use crate::upstream::UpstreamPhase;
 
 impl Engine {
     /// Uses as much of `bytes` as can be used now; returns how much. `is_input`: the bytes are the driver's
@@ -34,6 +34,12 @@ impl Engine {
                 return bytes.len();
             };
             let step = match downstream.phase {
+                // A caller who does not take its responses gets no more of them.
+                DownstreamPhase::Head
+                    if downstream.unsent_bytes > self.cfg.buffer.high_water_bytes =>
+                {
+                    None
+                }
                 DownstreamPhase::Head => self.read_request_head(now_ns, key, &bytes[at..]),
                 DownstreamPhase::RequestBody => {
                     self.read_request_body(now_ns, key, bytes, at, is_input)
@@ -133,15 +139,15 @@ impl Engine {
         } else {
             DownstreamPhase::RequestBody
         };
-        if let Err(reason) = self.admit(now_ns, key, src, head) {
+        if let Err(reason) = self.route(now_ns, key, src, head) {
             return self.fail(now_ns, key, reason);
         }
         self.prepare(key, src, head);
-        self.dispatch(now_ns, key, true);
+        self.admit(now_ns, key);
     }
 
-    /// Routes the request and holds it against the proxy's limits.
-    fn admit(
+    /// Finds the proxy and holds the request against what can be told from its head.
+    fn route(
         &mut self,
         now_ns: u64,
         key: Key,
@@ -179,97 +185,63 @@ impl Engine {
         {
             return Err(Reason::BodyTooLarge);
         }
-        let max_concurrent = proxy.cfg.max_concurrent;
-        if max_concurrent > 0 {
-            let permits = Permits::new(&proxy.shared, shared_cell::PERMITS);
-            if !permits.try_acquire(max_concurrent) {
-                proxy.cells.add(cell::LIMITER_REJECTED, 1);
-                return Err(Reason::LimitReached);
-            }
-            proxy.cells.add(cell::PERMITS_HELD, 1);
-            exchange.holds_permit = true;
-        }
         Ok(())
     }
 
-    /// Writes the head for the upstream; it is kept until the response begins.
+    /// Writes the head for the upstream, and keeps of the request what later decisions need.
     fn prepare(&mut self, key: Key, src: &[u8], head: &RequestHead) {
         let downstream = &mut self.downstreams[key];
         let exchange = &mut downstream.exchange;
-        let proxy = exchange.proxy.as_ref().expect("admitted");
+        let proxy = exchange.proxy.as_ref().expect("routed");
+        let peer = downstream.peer.as_bytes();
         let identity = Identity {
-            peer: downstream.peer.as_bytes(),
+            peer,
             scheme: "http",
             request_id: &exchange.request_id,
             via_line: &self.via_line,
         };
-        let target = &proxy.targets[exchange.target];
-        let upgrade = exchange.upgrade;
         write_request(
             &mut exchange.request_head,
             src,
             head,
             proxy,
-            target,
-            upgrade,
+            exchange.upgrade,
             &identity,
         );
-    }
-
-    /// Gives the exchange a connection: the warmest idle one, or a new one.
-    pub(crate) fn dispatch(&mut self, now_ns: u64, key: Key, may_reuse: bool) {
-        let exchange = &mut self.downstreams[key].exchange;
-        let proxy = exchange.proxy.clone().expect("admitted");
-        exchange.dispatched_ns = now_ns;
-        let target = proxy.targets[exchange.target].id;
-        if may_reuse && let Some(idle) = self.pool.take(target) {
-            exchange.upstream = Some(idle);
-            let upstream = &mut self.upstreams[idle];
-            upstream.proxy.cells.sub(cell::UPSTREAM_IDLE, 1);
-            proxy.cells.add(cell::UPSTREAM_ACTIVE, 1);
-            proxy.cells.add(cell::UPSTREAM_REUSE, 1);
-            upstream.proxy = proxy;
-            upstream.phase = UpstreamPhase::AwaitingHead;
-            upstream.downstream = Some(key);
-            return self.send_request_head(now_ns, key);
-        }
-        let dial_ms = proxy.cfg.timeout.dial_ms;
-        let upstream = self
-            .upstreams
-            .insert(Upstream::connecting(target, proxy, key));
-        self.downstreams[key].exchange.upstream = Some(upstream);
-        self.set_upstream_deadline(upstream, after(now_ns, dial_ms));
-        self.set_phase_deadline(key, NEVER);
-        self.out.push_action(Action::Connect {
-            key: upstream,
-            target,
-        });
-    }
-
-    /// The connection is there: the head goes out, and the clocks of the next wait start.
-    pub(crate) fn send_request_head(&mut self, now_ns: u64, key: Key) {
-        let exchange = &mut self.downstreams[key].exchange;
-        let upstream_key = exchange.upstream.expect("dispatched");
-        let upstream = &mut self.upstreams[upstream_key];
-        self.out.send(
-            ConnId::Upstream(upstream_key),
-            &mut upstream.outbox,
-            Piece::Copied(&exchange.request_head),
-        );
-        let timeout = &upstream.proxy.cfg.timeout;
-        if exchange.body.is_done() {
-            let deadline_ns = after(now_ns, timeout.response_header_ms);
-            self.set_upstream_deadline(upstream_key, deadline_ns);
-            return self.set_phase_deadline(key, NEVER);
-        }
-        let continue_ns = if exchange.awaits_continue {
-            after(now_ns, timeout.expect_continue_ms)
-        } else {
-            NEVER
+        let field = |name: &String| {
+            head.fields
+                .iter()
+                .find(|field| field.name.of(src).eq_ignore_ascii_case(name.as_bytes()))
+                .map(|field| field.value.of(src))
         };
-        self.set_upstream_deadline(upstream_key, continue_ns);
-        let idle_ms = self.cfg.downstream.request_body_idle_ms;
-        self.set_phase_deadline(key, after(now_ns, idle_ms));
+        if let Some(retry) = &proxy.cfg.retry {
+            proxy
+                .retry_budget
+                .borrow_mut()
+                .on_request(exchange.started_ns);
+            exchange.replay = (retry.attempts > 1).then(Vec::new);
+        }
+        if let Some(name) = proxy
+            .cfg
+            .queue
+            .as_ref()
+            .and_then(|queue| queue.priority_header.as_ref())
+            && let Some([digit @ b'0'..=b'9']) = field(name)
+        {
+            exchange.urgency = digit - b'0';
+        }
+        if matches!(
+            proxy.cfg.load_balancing.algorithm,
+            LoadBalancingAlgorithm::ConsistentHash
+        ) {
+            let by_header = proxy
+                .cfg
+                .load_balancing
+                .hash_header
+                .as_ref()
+                .and_then(field);
+            exchange.key_hash = fnv1a(by_header.unwrap_or(peer));
+        }
     }
 
     fn read_request_body(
@@ -296,14 +268,27 @@ impl Engine {
         };
         exchange.bytes_in += progress.consumed as u64;
         exchange.body_bytes += progress.data.len() as u64;
-        // The caller did not wait for the 100 after all.
-        exchange.awaits_continue = false;
+        // The caller did not wait for the 100, or has it.
+        let waited = std::mem::take(&mut exchange.awaits_continue);
         let max_bytes = upstream.proxy.cfg.request_body_max_bytes;
         if max_bytes > 0 && exchange.body_bytes > max_bytes {
             self.fail(now_ns, key, Reason::BodyTooLarge);
             return Some(progress.consumed);
         }
         let range = at + progress.data.start..at + progress.data.end;
+        if let Some(replay) = &mut exchange.replay {
+            let max_bytes = upstream
+                .proxy
+                .cfg
+                .retry
+                .as_ref()
+                .map_or(0, |retry| retry.body_max_bytes);
+            if replay.len() + range.len() > max_bytes {
+                exchange.replay = None;
+            } else {
+                replay.extend_from_slice(&bytes[range.clone()]);
+            }
+        }
         let conn = ConnId::Upstream(upstream_key);
         if !upstream.send_failed {
             let (out, outbox) = (&mut self.out, &mut upstream.outbox);
@@ -334,6 +319,9 @@ impl Engine {
         if exchange.body.is_done() {
             self.complete_request(now_ns, key, upstream_key);
         } else {
+            if waited {
+                self.arm_request_stall(now_ns, upstream_key);
+            }
             let idle_ms = self.cfg.downstream.request_body_idle_ms;
             self.set_phase_deadline(key, after(now_ns, idle_ms));
         }
@@ -343,30 +331,11 @@ impl Engine {
     /// The request is whole: from here on the upstream is waited for.
     fn complete_request(&mut self, now_ns: u64, key: Key, upstream_key: Key) {
         self.downstreams[key].phase = DownstreamPhase::Response;
-        self.set_phase_deadline(key, NEVER);
+        self.await_upstream(now_ns, key);
         let upstream = &self.upstreams[upstream_key];
         if upstream.phase == UpstreamPhase::AwaitingHead {
             let header_ms = upstream.proxy.cfg.timeout.response_header_ms;
             self.set_upstream_deadline(upstream_key, after(now_ns, header_ms));
-        }
-    }
-
-    /// A target that does not take the request's bytes is given as long as one that sends none.
-    pub(crate) fn arm_request_stall(&mut self, now_ns: u64, upstream_key: Key) {
-        let upstream = &self.upstreams[upstream_key];
-        let Some(key) = upstream.downstream else {
-            return;
-        };
-        let waits = upstream.phase == UpstreamPhase::AwaitingHead
-            && self.downstreams[key].phase == DownstreamPhase::RequestBody;
-        if waits {
-            let idle_ms = upstream.proxy.cfg.timeout.body_idle_ms;
-            let deadline_ns = if upstream.unsent_bytes > 0 {
-                after(now_ns, idle_ms)
-            } else {
-                NEVER
-            };
-            self.set_upstream_deadline(upstream_key, deadline_ns);
         }
     }
 
@@ -386,4 +355,11 @@ impl Engine {
             }
         }
     }
+}
+
+/// Hash of a key for consistent hashing: FNV-1a, the same in every worker and after every start.
+fn fnv1a(key: &[u8]) -> u64 {
+    key.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }

@@ -32,6 +32,9 @@ pub(crate) fn write_error(
     write_length(out, parts.iter().map(|part| part.len() as u64).sum());
     write_field(out, b"X-Gateway-Reason", reason.name().as_bytes());
     write_field(out, b"X-Request-Id", request_id);
+    if reason == Reason::CircuitOpen {
+        out.extend_from_slice(b"X-Circuit-Breaker: open\r\n");
+    }
     if let Some(seconds) = retry_after_seconds {
         out.extend_from_slice(b"Retry-After: ");
         write_decimal(out, u64::from(seconds));

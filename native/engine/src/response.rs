@@ -11,7 +11,7 @@ use crate::engine::{Engine, after};
 use crate::error::Reason;
 use crate::metrics::cell;
 use crate::output::{Action, CloseMode, ConnId, Piece};
-use crate::rewrite::{Connection, OutFraming, out_framing, write_response};
+use crate::rewrite::{Additions, Connection, OutFraming, out_framing, write_response};
 use crate::slab::Key;
 use crate::timers::NEVER;
 use crate::upstream::UpstreamPhase;
@@ -94,22 +94,26 @@ impl Engine {
         if exchange.version == Version::Http10 {
             return;
         }
-        if head.status == 100 && !std::mem::take(&mut exchange.awaits_continue) {
-            return;
+        if head.status == 100 {
+            if !std::mem::take(&mut exchange.awaits_continue) {
+                return;
+            }
+            let upstream = exchange.upstream.expect("it has just sent this head");
+            self.arm_request_stall(now_ns, upstream);
         }
+        let downstream = &mut self.downstreams[key];
+        let exchange = &mut downstream.exchange;
         let written = self
             .out
             .write(ConnId::Downstream(key), &mut downstream.outbox, |arena| {
-                let id = &exchange.request_id;
-                write_response(
-                    arena,
-                    src,
-                    head,
-                    OutFraming::None,
-                    Connection::Implied,
-                    id,
-                    &self.via_line,
-                );
+                let additions = Additions {
+                    framing: OutFraming::None,
+                    connection: Connection::Implied,
+                    circuit_state: None,
+                    request_id: &exchange.request_id,
+                    via_line: &self.via_line,
+                };
+                write_response(arena, src, head, &additions);
             });
         exchange.bytes_out += written as u64;
     }
@@ -123,12 +127,15 @@ impl Engine {
         head: &ResponseHead,
         rest_bytes: usize,
     ) {
+        if self.retry_status(now_ns, downstream_key, head.status) {
+            return;
+        }
         let upstream = &mut self.upstreams[key];
         let downstream = &mut self.downstreams[downstream_key];
         let exchange = &mut downstream.exchange;
         exchange.status = head.status;
         exchange.response_started = true;
-        exchange.request_head.clear();
+        exchange.replay = None;
         exchange.out_framing = out_framing(head.framing, exchange.version);
         // A body that the upstream did not wait for will not be read to its end.
         let body_refused = !exchange.body.is_done() && !head.keep_alive;
@@ -140,12 +147,19 @@ impl Engine {
             (true, Version::Http11) => Connection::Implied,
         };
         let framing = exchange.out_framing;
+        let circuit_state = upstream.proxy.shown_circuit_state(now_ns);
         let written = self.out.write(
             ConnId::Downstream(downstream_key),
             &mut downstream.outbox,
             |arena| {
-                let id = &exchange.request_id;
-                write_response(arena, src, head, framing, connection, id, &self.via_line);
+                let additions = Additions {
+                    framing,
+                    connection,
+                    circuit_state,
+                    request_id: &exchange.request_id,
+                    via_line: &self.via_line,
+                };
+                write_response(arena, src, head, &additions);
             },
         );
         exchange.bytes_out += written as u64;
@@ -247,6 +261,7 @@ impl Engine {
         let exchange = &mut self.downstreams[downstream].exchange;
         exchange.upstream = None;
         exchange.upstream_ended_ns = now_ns;
+        let failed = upstream.proxy.is_failure(exchange.status);
         let keeps = reusable
             && upstream.keep_alive
             && exchange.body.is_done()
@@ -258,6 +273,7 @@ impl Engine {
         } else {
             self.close_upstream(key, CloseMode::Graceful);
         }
+        self.end_attempt(now_ns, downstream, Some(failed));
         self.finish_whole(now_ns, downstream);
     }
 
@@ -297,7 +313,7 @@ impl Engine {
         };
         match upstream.phase {
             UpstreamPhase::Idle => unreachable!("an idle connection serves nobody"),
-            UpstreamPhase::Connecting => self.fail(now_ns, downstream, Reason::DialFailed),
+            UpstreamPhase::Connecting => self.fail_attempt(now_ns, downstream, Reason::DialFailed),
             UpstreamPhase::AwaitingHead => {
                 let silent = upstream.inbuf.is_empty();
                 let reused = upstream.served_count > 0;
@@ -329,30 +345,6 @@ impl Engine {
         }
     }
 
-    /// No response came. A pooled connection that closed while idle says nothing about the request, so a
-    /// request that may be repeated is sent once more on a new one (RFC 9112 section 9.3.1).
-    fn lose_upstream(&mut self, now_ns: u64, key: Key, late_close: bool) {
-        let exchange = &mut self.downstreams[key].exchange;
-        let repeatable = late_close
-            && !exchange.retried
-            && exchange.method.is_idempotent()
-            && exchange.body.is_done()
-            && exchange.body_bytes == 0
-            && exchange.informational_count == 0
-            && !exchange.upgrade;
-        if !repeatable {
-            return self.fail(now_ns, key, Reason::UpstreamReset);
-        }
-        exchange.retried = true;
-        if let Some(upstream) = exchange.upstream.take() {
-            let proxy = self.upstreams[upstream].proxy.clone();
-            proxy.cells.add(cell::RETRIES, 1);
-            self.upstreams[upstream].downstream = None;
-            self.close_upstream(upstream, CloseMode::Graceful);
-        }
-        self.dispatch(now_ns, key, false);
-    }
-
     // ---- tunnels
 
     fn switch_protocols(
@@ -374,23 +366,20 @@ impl Engine {
         exchange.status = 101;
         exchange.response_started = true;
         exchange.keep_alive = false;
-        exchange.request_head.clear();
+        exchange.replay = None;
         downstream.phase = DownstreamPhase::Tunnel;
         let written = self.out.write(
             ConnId::Downstream(downstream_key),
             &mut downstream.outbox,
             |arena| {
-                let id = &exchange.request_id;
-                let upgrade = Connection::Upgrade;
-                write_response(
-                    arena,
-                    src,
-                    head,
-                    OutFraming::None,
-                    upgrade,
-                    id,
-                    &self.via_line,
-                );
+                let additions = Additions {
+                    framing: OutFraming::None,
+                    connection: Connection::Upgrade,
+                    circuit_state: None,
+                    request_id: &exchange.request_id,
+                    via_line: &self.via_line,
+                };
+                write_response(arena, src, head, &additions);
             },
         );
         exchange.bytes_out += written as u64;

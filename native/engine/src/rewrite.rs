@@ -6,6 +6,7 @@ use gatewayx_http::{
     Field, FieldId, Framing, RequestHead, ResponseFraming, ResponseHead, TargetForm, Version,
 };
 
+use crate::downstream::HeadParts;
 use crate::proxy::{Proxy, ProxyTarget};
 
 /// What the gateway says of itself and of the caller.
@@ -34,25 +35,40 @@ pub(crate) enum OutFraming {
     UntilClose,
 }
 
-/// Appends the request head for the upstream.
+/// Writes the request head for an upstream yet to be chosen.
 pub(crate) fn write_request(
-    out: &mut Vec<u8>,
+    parts: &mut HeadParts,
     src: &[u8],
     head: &RequestHead,
     proxy: &Proxy,
-    target: &ProxyTarget,
     upgrade: bool,
     identity: &Identity<'_>,
 ) {
+    debug_assert!(matches!(
+        head.form,
+        TargetForm::Origin | TargetForm::Absolute
+    ));
+    let out = &mut parts.bytes;
     out.extend_from_slice(head.method_span.of(src));
     out.push(b' ');
-    write_target(out, src, head, proxy, target);
-    out.extend_from_slice(b" HTTP/1.1\r\n");
+    parts.method_end = out.len();
+    // Origin form, whatever form the caller used (RFC 9112 section 3.2.2). The route matched the prefix to
+    // be removed by whole segments.
+    let path = head
+        .path
+        .of(src)
+        .get(proxy.strip.len()..)
+        .unwrap_or_default();
+    if path.is_empty() {
+        out.push(b'/');
+    }
+    out.extend_from_slice(path);
+    out.extend_from_slice(head.query.of(src));
+    parts.target_end = out.len();
     let host = head.host.of(src);
-    if proxy.cfg.pass_host && !host.is_empty() {
+    parts.has_host = proxy.cfg.pass_host && !host.is_empty();
+    if parts.has_host {
         write_field(out, b"Host", host);
-    } else {
-        out.extend_from_slice(&target.host_line);
     }
     for field in &head.fields {
         if !is_replaced(field, src, proxy) {
@@ -81,27 +97,16 @@ pub(crate) fn write_request(
     out.extend_from_slice(b"\r\n");
 }
 
-/// Origin form, whatever form the caller used: RFC 9112 section 3.2.2.
-fn write_target(
-    out: &mut Vec<u8>,
-    src: &[u8],
-    head: &RequestHead,
-    proxy: &Proxy,
-    target: &ProxyTarget,
-) {
-    debug_assert!(matches!(
-        head.form,
-        TargetForm::Origin | TargetForm::Absolute
-    ));
-    let path = head.path.of(src);
-    // The route matched this prefix by whole segments.
-    let path = path.get(proxy.strip.len()..).unwrap_or_default();
+/// Appends a request head for the upstream that was chosen.
+pub(crate) fn write_head_for(out: &mut Vec<u8>, parts: &HeadParts, target: &ProxyTarget) {
+    out.extend_from_slice(&parts.bytes[..parts.method_end]);
     out.extend_from_slice(&target.base_path);
-    if path.is_empty() {
-        out.push(b'/');
+    out.extend_from_slice(&parts.bytes[parts.method_end..parts.target_end]);
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    if !parts.has_host {
+        out.extend_from_slice(&target.host_line);
     }
-    out.extend_from_slice(path);
-    out.extend_from_slice(head.query.of(src));
+    out.extend_from_slice(&parts.bytes[parts.target_end..]);
 }
 
 #[inline]
@@ -137,16 +142,24 @@ pub(crate) fn out_framing(framing: ResponseFraming, version: Version) -> OutFram
     }
 }
 
+/// What the gateway adds to a response.
+pub(crate) struct Additions<'a> {
+    pub(crate) framing: OutFraming,
+    pub(crate) connection: Connection,
+    /// Value of `X-Circuit-Breaker`.
+    pub(crate) circuit_state: Option<&'static str>,
+    pub(crate) request_id: &'a [u8],
+    pub(crate) via_line: &'a [u8],
+}
+
 /// Appends the response head for the caller.
 pub(crate) fn write_response(
     out: &mut Vec<u8>,
     src: &[u8],
     head: &ResponseHead,
-    framing: OutFraming,
-    connection: Connection,
-    request_id: &[u8],
-    via_line: &[u8],
+    additions: &Additions<'_>,
 ) {
+    let framing = additions.framing;
     write_status(out, head.status, head.reason.of(src));
     // RFC 9110 section 8.6: no Content-Length in 1xx and 204; else without a body (HEAD, 304) it tells
     // what a GET would have carried.
@@ -170,10 +183,13 @@ pub(crate) fn write_response(
         OutFraming::None | OutFraming::UntilClose => {}
     }
     if head.status >= 200 {
-        write_field(out, b"X-Request-Id", request_id);
-        out.extend_from_slice(via_line);
+        write_field(out, b"X-Request-Id", additions.request_id);
+        out.extend_from_slice(additions.via_line);
+        if let Some(state) = additions.circuit_state {
+            write_field(out, b"X-Circuit-Breaker", state.as_bytes());
+        }
     }
-    connection.write(out);
+    additions.connection.write(out);
     out.extend_from_slice(b"\r\n");
 }
 

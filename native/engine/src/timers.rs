@@ -34,6 +34,12 @@ impl Default for Timer {
     }
 }
 
+impl Timer {
+    pub(crate) fn is_scheduled_at(&self, at_ns: u64) -> bool {
+        self.scheduled_ns == at_ns
+    }
+}
+
 /// What became of a heap entry that came due.
 pub(crate) enum Due {
     /// The deadline has been reached; it is cleared.
@@ -57,6 +63,16 @@ impl Timers {
             timer.scheduled_ns = deadline_ns;
             self.heap.push(Reverse((deadline_ns, conn)));
         }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.heap.len()
+    }
+
+    /// Keeps the entries that `keep(time, connection)` names.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(u64, ConnId) -> bool) {
+        self.heap
+            .retain(|&Reverse((at_ns, conn))| keep(at_ns, conn));
     }
 
     /// When the driver has to call `handle_timer` next. Entries of connections that are gone are kept until

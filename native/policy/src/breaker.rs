@@ -20,6 +20,8 @@
 //! are out, one more passes each time another recovery timeout has gone by. The generation stays,
 //! so that a slow probe still counts when it returns.
 
+mod packed;
+
 /// When the breaker opens and how it closes again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BreakerConfig {

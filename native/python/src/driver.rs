@@ -103,13 +103,18 @@ pub(crate) struct Driver {
     armed_ns: Cell<u64>,
     log: Option<LogWriter>,
     log_flush_armed: Cell<bool>,
+    /// Event descriptors of all workers, by slot.
+    wake_fds: Vec<RawFd>,
 }
 
 #[pymethods]
 impl Driver {
     #[new]
-    #[expect(clippy::too_many_arguments, reason = "keyword arguments of a Python constructor")]
-    #[pyo3(signature = (host, config, metrics, *, slot=0, seed=0, buffer_size=32768, log_fd=None))]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "keyword arguments of a Python constructor"
+    )]
+    #[pyo3(signature = (host, config, metrics, *, slot=0, seed=0, buffer_size=32768, log_fd=None, wake_fds=Vec::new()))]
     fn new(
         py: Python<'_>,
         host: Py<PyAny>,
@@ -119,6 +124,7 @@ impl Driver {
         seed: u64,
         buffer_size: usize,
         log_fd: Option<RawFd>,
+        wake_fds: Vec<RawFd>,
     ) -> PyResult<Self> {
         let region = metrics.get().region.clone();
         let cells = region.cells(slot, 0);
@@ -141,6 +147,7 @@ impl Driver {
             armed_ns: Cell::new(UNARMED),
             log: log_fd.map(LogWriter::new).transpose()?,
             log_flush_armed: Cell::new(false),
+            wake_fds,
         })
     }
 
@@ -166,6 +173,11 @@ impl Driver {
         self.drive(py, &[], |engine, now_ns| {
             engine.handle_connect_failed(now_ns, Key::from_bits(token), error);
         })
+    }
+
+    /// A permit may have come free that a request here waits for.
+    fn handle_wake(&self, py: Python<'_>) -> PyResult<()> {
+        self.drive(py, &[], |engine, now_ns| engine.handle_wake(now_ns))
     }
 
     /// Stops serving: idle connections close now, busy ones after their exchange.
@@ -197,7 +209,8 @@ impl Driver {
         }
     }
 
-    /// What is alive: connections of callers, connections to targets, idle ones of these, exchanges.
+    /// What is alive: connections of callers, connections to targets, idle ones of these, exchanges,
+    /// timer entries and kept bytes.
     fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let counts = self.state.borrow().engine.counts();
         let dict = PyDict::new(py);
@@ -205,6 +218,8 @@ impl Driver {
         dict.set_item("upstreams", counts.upstreams)?;
         dict.set_item("idle_upstreams", counts.idle_upstreams)?;
         dict.set_item("exchanges", counts.exchanges)?;
+        dict.set_item("timers", counts.timers)?;
+        dict.set_item("buffered_bytes", counts.buffered_bytes)?;
         Ok(dict)
     }
 }
@@ -365,6 +380,11 @@ impl Driver {
                     self.call_transport(py, state, conn, intern!(py, "write_eof"))?;
                 }
                 Action::Close { conn, mode } => self.close(py, state, conn, mode)?,
+                Action::Wake { slot } => {
+                    if let Some(&fd) = self.wake_fds.get(slot as usize) {
+                        socket::wake(fd);
+                    }
+                }
                 Action::Warn { block, what } => {
                     let args = (state.engine.proxy_name(block), what);
                     self.host.call_method1(py, intern!(py, "warn"), args)?;

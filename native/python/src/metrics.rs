@@ -9,6 +9,7 @@ use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
+use crate::clock::now_ns;
 use crate::memory::{Mapping, anonymous_file};
 
 /// Shared counters, gauges and histograms of all workers.
@@ -61,22 +62,30 @@ impl Metrics {
         release_slot(&self.region, slot);
     }
 
-    /// All metrics of the proxies `[(name, block, max_concurrent)]`, summed over the workers:
+    /// Forgets what a block's former proxy counted.
+    fn clear_block(&self, block: u32) {
+        self.region.clear_block(block);
+    }
+
+    /// All metrics of the proxies `[(name, block, max_concurrent, recovery_timeout_ms)]`, summed over the workers:
     /// `[(name, kind, help, label_names, samples, bounds)]`.
     fn families<'py>(
         &self,
         py: Python<'py>,
-        proxies: Vec<(String, u32, u32)>,
+        proxies: Vec<(String, u32, u32, u64)>,
     ) -> PyResult<Bound<'py, PyList>> {
         let series: Vec<Series> = proxies
             .into_iter()
-            .map(|(proxy, block, max_concurrent)| Series {
-                proxy,
-                block,
-                max_concurrent,
-            })
+            .map(
+                |(proxy, block, max_concurrent, recovery_timeout_ms)| Series {
+                    proxy,
+                    block,
+                    max_concurrent,
+                    recovery_timeout_ms,
+                },
+            )
             .collect();
-        let families = py.detach(|| families(&self.region, &series));
+        let families = py.detach(|| families(&self.region, &series, now_ns()));
         PyList::new(
             py,
             families

@@ -50,3 +50,10 @@ pub(crate) fn reset_on_close(fd: RawFd) {
         );
     }
 }
+
+/// Makes an event descriptor readable. Its count cannot overflow: whoever is woken sets it to 0.
+pub(crate) fn wake(fd: RawFd) {
+    let one = 1_u64;
+    // SAFETY: writes the eight bytes of `one`. A failure means that nobody listens any more.
+    unsafe { libc::write(fd, (&raw const one).cast(), size_of::<u64>()) };
+}

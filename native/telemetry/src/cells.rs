@@ -93,6 +93,26 @@ impl Cells {
         self.at(cell).fetch_sub(n, Ordering::Relaxed);
     }
 
+    /// Replaces a cell's value by what `change` makes of it, exactly once, whoever else writes; returns what
+    /// `change` said beside the new value. `change` runs again when another writer was faster.
+    ///
+    /// Acquire and release: what a writer did before its change is visible to whoever sees the change.
+    #[inline]
+    pub fn update<R>(&self, cell: u32, mut change: impl FnMut(u64) -> (u64, R)) -> R {
+        let cell = self.at(cell);
+        let mut seen = cell.load(Ordering::Acquire);
+        loop {
+            let (next, result) = change(seen);
+            if next == seen {
+                return result;
+            }
+            match cell.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return result,
+                Err(newer) => seen = newer,
+            }
+        }
+    }
+
     /// The histogram over the cells that begin at `first`, of ascending bounds; panics when the
     /// block ends before the histogram does.
     #[inline]

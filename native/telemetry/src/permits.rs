@@ -1,7 +1,7 @@
 //! An exact count of permits in use, in one cell that any number of processes share.
 
 use crate::cells::Cells;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering, fence};
 
 /// Permits over one shared cell: never more in use than the limit that the caller names, whoever
 /// else acquires.
@@ -69,6 +69,28 @@ impl<'a> Permits<'a> {
             }
         }
         false
+    }
+
+    /// As [`Self::try_acquire`], for somebody who will wait if it fails: announces the wait in `waiting` (one
+    /// more shared cell) first, and tries once more after that. True: a permit was taken and the announcement
+    /// withdrawn. False: announced; a release that follows sees it.
+    pub fn acquire_or_announce(&self, max: u32, waiting: &Cells, cell: u32) -> bool {
+        waiting.at(cell).fetch_add(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        if self.try_acquire(max) {
+            waiting.at(cell).fetch_sub(1, Ordering::SeqCst);
+            return true;
+        }
+        false
+    }
+
+    /// How many have announced that they wait, asked after a release.
+    ///
+    /// Of an announcement before a failed attempt and a release before this question, at least one sees the
+    /// other: both lie in the total order of sequentially consistent fences.
+    pub fn waiting_count(waiting: &Cells, cell: u32) -> u64 {
+        fence(Ordering::SeqCst);
+        waiting.at(cell).load(Ordering::SeqCst)
     }
 
     /// Permits in use at this moment.

@@ -39,6 +39,22 @@ fn three_threads(body: impl Fn() + Clone + Send + Sync + 'static) {
 }
 
 #[test]
+fn a_waiter_and_a_release_do_not_miss_each_other() {
+    loom::model(|| {
+        let cells = shared_cells();
+        assert!(Permits::new(&cells, 0).try_acquire(1));
+        let waiter = thread::spawn({
+            let cells = cells.clone();
+            move || Permits::new(&cells, 0).acquire_or_announce(1, &cells, 1)
+        });
+        assert!(Permits::new(&cells, 0).release());
+        let seen_count = Permits::waiting_count(&cells, 1);
+        let acquired = waiter.join().unwrap();
+        assert!(acquired || seen_count == 1, "nobody would wake the waiter");
+    });
+}
+
+#[test]
 fn permits_in_use_never_pass_the_limit_and_none_is_lost() {
     const MAX: u32 = 2;
     bounded_model(|| {

@@ -64,9 +64,7 @@ class Driver:
 
     async def listen(self, listening: socket.socket) -> None:
         """Accept callers on a bound socket."""
-        server = await self._loop.create_server(
-            self._accept, sock=listening, backlog=BACKLOG_COUNT
-        )
+        server = await self._loop.create_server(self._accept, sock=listening, backlog=BACKLOG_COUNT)
         self._servers.append(server)
 
     async def stop(self, drain_seconds: float) -> None:

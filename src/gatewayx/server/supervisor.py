@@ -22,6 +22,7 @@ from typing import Any
 from gatewayx import _native
 from gatewayx.admin import AdminServer, SuperuserToken, WorkerStatus, create_app, load_token
 from gatewayx.config import GatewayConfig, compile_engine
+from gatewayx.server.blocks import Blocks, series
 from gatewayx.server.control import Channel, Orders
 from gatewayx.server.sockets import bind, new_event_loop, url
 
@@ -130,6 +131,8 @@ class Supervisor:
         self._admin: AdminServer | None = None
         self._stopping = False
         self._metrics = _native.Metrics.create(self._workers_count(), BLOCKS_COUNT)
+        self._blocks = Blocks(BLOCKS_COUNT)
+        self._blocks.assign(self._compiled, self._metrics)
 
     @property
     def config(self) -> GatewayConfig:
@@ -138,12 +141,7 @@ class Supervisor:
 
     def metrics(self) -> Iterable[tuple[Any, ...]]:
         """All families, summed over the workers."""
-        return self._metrics.families(
-            [
-                (proxy["name"], proxy["block"], proxy["max_concurrent"])
-                for proxy in self._compiled["proxies"]
-            ]
-        )
+        return self._metrics.families(series(self._compiled))
 
     def ready(self) -> bool:
         """Whether a worker accepts callers."""
@@ -167,7 +165,9 @@ class Supervisor:
         self._workers = [self._worker(slot) for slot in range(self._workers_count())]
         self._tasks = [asyncio.create_task(worker.run()) for worker in self._workers]
         self._admin = AdminServer(create_app(self, self._token), admin_listening)
-        await asyncio.gather(self._admin.start(), *(worker.ready.wait() for worker in self._workers))
+        await asyncio.gather(
+            self._admin.start(), *(worker.ready.wait() for worker in self._workers)
+        )
         for listening in self._listening:
             say(f"listening on {url(listening)}")
         say(f"admin on {url(admin_listening)}")
@@ -250,7 +250,9 @@ def _signals(supervisor: Supervisor, stopped: asyncio.Event) -> Iterator[None]:
     loop.add_signal_handler(signal.SIGTERM, stopped.set)
     loop.add_signal_handler(signal.SIGINT, stop)
     loop.add_signal_handler(
-        signal.SIGHUP, log.warning, "this version cannot reload; restart to change the configuration"
+        signal.SIGHUP,
+        log.warning,
+        "this version cannot reload; restart to change the configuration",
     )
     try:
         yield

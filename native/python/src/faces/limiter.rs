@@ -96,14 +96,10 @@ impl ConcurrencyLimiter {
             if py.detach(|| waiter.park(deadline, SIGNAL_CHECK_INTERVAL)) && waiter.settle() {
                 return Ok(true);
             }
-            let interrupted = py.check_signals();
-            if interrupted.is_err() || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                // Granted at the last moment: better taken than passed on.
-                if interrupted.is_ok() && waiter.settle() {
-                    return Ok(true);
-                }
+            let outcome = py.check_signals().map(|()| false);
+            if outcome.is_err() || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 self.give_up(py, &waiter, key);
-                return interrupted.map(|()| false);
+                return outcome;
             }
         }
     }

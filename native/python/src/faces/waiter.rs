@@ -7,9 +7,9 @@
 //! ```
 //!
 //! A granted permit has two who may deal with it: the waiter, who takes it or gives it back, and
-//! the releaser, who passes it on when the waiter cannot be told any more. `settle` lets exactly one of
-//! them; so no permit is lost and none is given back twice, whatever is cancelled, closed or
-//! collected in between.
+//! the releaser, who passes it on when the waiter cannot be told any more. `settle` lets exactly
+//! one of them; so no permit is lost and none is given back twice, whatever is cancelled, closed
+//! or collected in between.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::{self, Thread, ThreadId};
