@@ -167,11 +167,9 @@ impl Acquisition {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.limiter)?;
+        // The waiter's own reference is shared with the queue, and counted there.
         match &self.stage {
-            Stage::Waiting { waiter, steps, .. } => {
-                visit.call(steps)?;
-                waiter.traverse(visit)
-            }
+            Stage::Waiting { steps, .. } => visit.call(steps),
             Stage::Fresh | Stage::Finished => Ok(()),
         }
     }

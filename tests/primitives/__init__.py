@@ -1,0 +1,1 @@
+"""The primitives as users meet them: threads, coroutines and processes."""
