@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from benchmarks.proxy import definitions, measurement, perf, report
+from benchmarks.proxy import definitions, measurement, perf, processes, report
 from benchmarks.proxy.definitions import Cell, Definitions
 from benchmarks.proxy.measurement import Plan
 from benchmarks.proxy.peers import Cores
@@ -24,7 +24,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _exit_on_signal)
     os.sched_setaffinity(0, plan.cores.load)  # What is started from here inherits this
     if arguments.urgent:
-        os.setpriority(os.PRIO_PROCESS, 0, -20)  # and this.
+        processes.take_precedence()  # and this.
     console = Console(width=None if sys.stdout.isatty() else 130, highlight=False)
     if arguments.perf is not None:
         print(perf.profile(plan, Path(arguments.perf) if arguments.perf else None))
@@ -56,7 +56,7 @@ def _parser(defined: Definitions) -> argparse.ArgumentParser:
     option("--rounds", type=int, help="alternating rounds a cell")
     option("--seconds", type=int, help="seconds a sample")
     option("--access-log", action="store_true", help="measure with a JSON access log written")
-    option("--urgent", action="store_true", help="nice -20, for a machine with other work; root")
+    option("--urgent", action="store_true", help="real-time priority, for a busy machine; root")
     option("--save", metavar="NAME", help="write results/NAME.*; whole suites are always written")
     option(
         "--cpus",

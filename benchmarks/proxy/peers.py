@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -122,7 +123,11 @@ def peer(
         traffic, supervisors = _split_family(process.pid, definition)
         for pid in supervisors:
             processes.pin(pid, set(cores.load))
-        yield Target(definition.name, port, traffic, supervisors)
+        try:
+            yield Target(definition.name, port, traffic, supervisors)
+        except OSError:  # Most likely a process that ended under the load: it may have said why.
+            sys.stderr.write(_tail(output))
+            raise
 
 
 def verify(target: Target, body_sizes: Sequence[int], forwarded_headers: Sequence[str]) -> None:
@@ -163,8 +168,11 @@ def _wait_until_serving(
             if fetch(port, path)[0] == 200:
                 return
         time.sleep(0.05)
-    tail = output.read_text(errors="replace")[-4000:]
-    raise SystemExit(f"{process.args!r} did not serve {path}:\n{tail}")
+    raise SystemExit(f"{process.args!r} did not serve {path}:\n{_tail(output)}")
+
+
+def _tail(output: Path) -> str:
+    return output.read_text(errors="replace")[-4000:]
 
 
 def _split_family(pid: int, definition: PeerDefinition) -> tuple[tuple[int, ...], tuple[int, ...]]:

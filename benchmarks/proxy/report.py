@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 RESULTS = Path(__file__).parents[1] / "results"
-FOREIGN_SHARE_MAX = 0.05
+FOREIGN_SHARE_MAX = 0.10
 _MIB = 1 << 20
 
 
