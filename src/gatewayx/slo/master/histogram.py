@@ -37,6 +37,8 @@ def quantile(q: float, bounds_ms: Sequence[float], cumulative: Sequence[int]) ->
     if place == 0:
         if upper <= 0:
             return Quantile(upper, saturated=False)
+        if not cumulative[0]:
+            return NO_QUANTILE  # q = 0 above an empty first bucket: 0/0
         return Quantile(upper * (rank / cumulative[0]), saturated=False)
     lower, below = bounds_ms[place - 1], cumulative[place - 1]
     inside = (rank - below) / (cumulative[place] - below)
