@@ -96,7 +96,7 @@ def deliveries(case: Case, mode: str) -> list[Delivery]:
         return []
     if mode == "bytewise":
         return [Delivery(byte_by_byte=True)] if length <= 2_000_000 else []
-    return [Delivery(split_at=at) for at in split_positions(length)]
+    return [Delivery(split_at=at) for at in split_positions(case)]
 
 
 class Campaign:
@@ -129,26 +129,27 @@ class Campaign:
             ]
 
         async with Recorder() as first, Recorder() as second:
-            first.scripts = second.scripts = self.scripts
-            for recorder in (first, second):
-                recorder.caller(OWN_ADDRESS)
             proxies: list[RunningProxy] = []
             try:
-                for number, recorder in enumerate((first, second)):
+                for name, recorder in (("patient", first), ("impatient", second)):
+                    recorder.scripts = self.scripts
+                    recorder.caller(OWN_ADDRESS)
                     proxies.append(
                         await asyncio.to_thread(
                             start_proxy,
                             self.proxy_name,
-                            self.directory / f"{self.proxy_name}-{number}",
+                            self.directory / f"{self.proxy_name}-{name}",
                             recorder.port,
+                            patient=name == "patient",
                         )
                     )
-                serial, waiting = (proxy.port for proxy in proxies)
+                patient, impatient = (proxy.port for proxy in proxies)
+                waiting = pick("whole", "split", "bytewise", slow=True)
                 await asyncio.gather(
-                    self._serially(pick("whole", "warm", slow=False), serial, first, keep),
-                    self._together(pick("whole", slow=True), waiting, second, keep),
+                    self._serially(pick("whole", "warm", slow=False), patient, first, keep),
+                    self._together(waiting, impatient, second, keep),
                 )
-                await self._together(pick("split", "bytewise"), waiting, second, keep)
+                await self._together(pick("split", "bytewise", slow=False), patient, first, keep)
             finally:
                 for proxy in proxies:
                     await asyncio.to_thread(proxy.kill)

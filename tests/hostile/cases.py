@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from dataclasses import dataclass, field
@@ -9,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from tests.support.http1 import NotHttp, read_response
+from tests.support.readings import Seen, read_with_h11, read_with_httptools
 from tests.support.recorder import Script
 
 FILES = ("http1-cases.json", "more-cases.json")
@@ -108,6 +111,25 @@ class Case:
         finals = [int(code) for code in codes if not 100 <= int(code) < 200 or int(code) == 101]
         return finals[0] if finals else None
 
+    @cached_property
+    def surplus_at(self) -> int | None:
+        """Where the upstream's bytes go on after a response that is complete without them."""
+        raw, at = self.upstream_raw or b"", 0
+        with contextlib.suppress(NotHttp):
+            while (response := read_response(raw, at, self.method)) is not None:
+                at = response.end
+                if response.status >= 200:
+                    return at if at < len(raw) else None
+        return None
+
+    @cached_property
+    def meaning(self) -> list[Seen] | None:
+        """What the caller's bytes mean to two parsers that agree on it; None when they do not."""
+        by_h11, by_httptools = read_with_h11(self.sent), read_with_httptools(self.sent)
+        if by_h11.requests != by_httptools.requests or by_h11.tail != by_httptools.tail:
+            return None
+        return by_h11.requests
+
     @property
     def path(self) -> bytes:
         """Where the script of a response case is found."""
@@ -123,6 +145,7 @@ class Case:
             early=bool(self.data.get("upstream_early")),
             late_raw=self.data.get("late_raw", "").encode("latin-1"),
             late_seconds=self.data.get("late_ms", 0) / 1000,
+            surplus_at=self.surplus_at,
         )
 
 
@@ -165,9 +188,19 @@ def load_cases() -> list[Case]:
     return cases
 
 
-def split_positions(length: int) -> list[int]:
-    """Where a message is cut in two: everywhere, or at both ends of a long one."""
-    if length <= 640:
-        return list(range(1, length))
-    edge = 256 if length <= 16_384 else 16 if length <= 262_144 else 3
-    return [*range(1, edge + 1), *range(length - edge, length)]
+# Bytes that one case may send in split deliveries, over all positions.
+_SPLIT_BUDGET_BYTES = 600_000
+_SPLIT_EDGE_MIN_COUNT = 3
+
+
+def split_positions(case: Case) -> list[int]:
+    """Where a case is cut in two: everywhere, or at both ends of one that is costly to play."""
+    message = (case.upstream_raw or b"") if case.is_response else case.raw
+    length = len(message)
+    cost_bytes = len(case.raw) + len(case.upstream_raw or b"") + 400 * case.max_upstream_requests
+    edge = max(_SPLIT_BUDGET_BYTES // cost_bytes // 2, _SPLIT_EDGE_MIN_COUNT)
+    everywhere = range(1, length)
+    positions = everywhere if length - 1 <= 2 * edge else [*everywhere[:edge], *everywhere[-edge:]]
+    # Bytes that follow a complete response after a pause reach an idle connection, or, worse, the
+    # answer to whatever was sent on it meanwhile: a race that no proxy can win, so not a case.
+    return [at for at in positions if at != case.surplus_at]

@@ -18,7 +18,7 @@ from tests.support.recorder import Caller, Exchange, Recorder, echo_body
 from tests.support.wire import Wire
 
 # Longer than every deadline of the gateways under test: past it, a case hangs.
-HANG_SECONDS = 9.0
+HANG_SECONDS = 20.0
 # For an end that was announced, and for an upstream connection that has to be given up.
 END_SECONDS = 2.0
 
@@ -107,7 +107,9 @@ async def plain_get(port: int, path: bytes = b"/gx-after") -> str:
         wire.close()
 
 
-async def _send(case: Case, wire: Wire, delivery: Delivery, saw_answer: asyncio.Event) -> None:
+async def _send(
+    case: Case, wire: Wire, delivery: Delivery, caller: Caller, saw_answer: asyncio.Event
+) -> None:
     raw = case.raw
     if case.segments:
         await _send_segments(case, wire, saw_answer)
@@ -130,7 +132,8 @@ async def _send(case: Case, wire: Wire, delivery: Delivery, saw_answer: asyncio.
     if case.half_close:
         wire.finish()
     elif case.client_rst:
-        await asyncio.sleep(0.02)  # Let what was sent be read before the reset overtakes it.
+        # The reset must not overtake what was sent.
+        await caller.reached.wait()
         wire.reset_now()
 
 
@@ -175,7 +178,7 @@ async def play(case: Case, delivery: Delivery, port: int, recorder: Recorder) ->
         if delivery.warm and not await _warm(wire, reader, case.method):
             seen.garbage = "the request that warms the connection was not answered"
             return seen
-        await _follow(case, delivery, wire, reader, seen)
+        await _follow(case, delivery, wire, reader, caller, seen)
     finally:
         wire.close()
     if case.followup is not None:
@@ -198,11 +201,16 @@ async def _warm(wire: Wire, reader: _Reader, method: bytes) -> bool:
 
 
 async def _follow(
-    case: Case, delivery: Delivery, wire: Wire, reader: _Reader, seen: Observation
+    case: Case,
+    delivery: Delivery,
+    wire: Wire,
+    reader: _Reader,
+    caller: Caller,
+    seen: Observation,
 ) -> None:
     start = reader.at
     saw_answer = asyncio.Event()
-    sender = asyncio.ensure_future(_send(case, wire, delivery, saw_answer))
+    sender = asyncio.ensure_future(_send(case, wire, delivery, caller, saw_answer))
     sender.add_done_callback(lambda _: wire.wake())
     clock = asyncio.get_running_loop().time
     deadline = clock() + HANG_SECONDS
@@ -250,12 +258,18 @@ async def _follow(
 
 
 async def _ask(port: int, request: bytes) -> bytes:
-    """All that comes back on a fresh connection."""
+    """All that comes back on a fresh connection, to the end of the response and a moment more."""
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + HANG_SECONDS
     wire = await Wire.connect(port)
     try:
         await wire.send(request)
-        while await wire.changed(0.3) and not wire.closed:
-            pass
+        with contextlib.suppress(NotHttp):
+            while read_response(bytes(wire.received), 0, eof=wire.closed) is None:
+                if wire.closed or clock() > deadline:
+                    break
+                await wire.changed(1.0)
+        await asyncio.sleep(0.02)
         return bytes(wire.received)
     finally:
         wire.close()

@@ -193,16 +193,21 @@ class PeerProcess:
         self._output.close()
 
 
-def hostile_config(upstream_port: int) -> dict[str, object]:
-    """The gateway's own configuration for the same job."""
+def hostile_config(upstream_port: int, *, patient: bool) -> dict[str, object]:
+    """The gateway's own configuration for the same job.
+
+    What waits for a deadline gets the short ones that its case names. All else gets deadlines that a
+    busy machine does not run into.
+    """
+    short, long = (15, 15) if patient else (3, 5)
     return {
         "access_log": {"enabled": False},
         "downstream": {
             "timeout": {
-                "request_head": 5,
-                "request_body_idle": 3,
-                "keep_alive": 10,
-                "write_idle": 5,
+                "request_head": long,
+                "request_body_idle": short,
+                "keep_alive": 20,
+                "write_idle": 15,
             },
         },
         "proxies": [
@@ -211,15 +216,17 @@ def hostile_config(upstream_port: int) -> dict[str, object]:
                 "path": "/",
                 "upstream": f"http://127.0.0.1:{upstream_port}",
                 "request_body_max": BODY_MAX_BYTES,
-                "timeout": {"dial": 2, "response_header": 3, "body_idle": 3, "idle": 60},
+                "timeout": {"dial": 10, "response_header": short, "body_idle": short, "idle": 60},
             }
         ],
     }
 
 
-def start_proxy(name: str, directory: Path, upstream_port: int) -> RunningProxy:
+def start_proxy(
+    name: str, directory: Path, upstream_port: int, *, patient: bool = False
+) -> RunningProxy:
     """Starts the gateway (`gatewayx`) or one of its peers in front of an upstream."""
     directory.mkdir(parents=True, exist_ok=True)
     if name == "gatewayx":
-        return GatewayProcess(directory, hostile_config(upstream_port)).start()
+        return GatewayProcess(directory, hostile_config(upstream_port, patient=patient)).start()
     return PeerProcess(name, directory, upstream_port)

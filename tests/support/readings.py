@@ -156,13 +156,16 @@ def _read_with_llhttp(raw: bytes) -> Reading:
     return reading
 
 
-def disagreement(raw: bytes) -> str | None:
-    """Where the two parsers part, or None when they read `raw` alike and without error."""
+def read_alike(raw: bytes) -> tuple[list[Seen], str | None]:
+    """The requests in `raw`, and where the parsers part: None when both read it without error."""
     by_h11, by_httptools = read_with_h11(raw), read_with_httptools(raw)
+    problem = None
     if by_h11.requests != by_httptools.requests:
         ours = [str(seen) for seen in by_h11.requests]
         theirs = [str(seen) for seen in by_httptools.requests]
-        return f"h11 reads {ours} ({by_h11.tail}), httptools reads {theirs} ({by_httptools.tail})"
-    if by_h11.tail.startswith("error") or by_httptools.tail.startswith("error"):
-        return f"unreadable: h11 {by_h11.tail}, httptools {by_httptools.tail}"
-    return None
+        problem = (
+            f"h11 reads {ours} ({by_h11.tail}), httptools reads {theirs} ({by_httptools.tail})"
+        )
+    elif by_h11.tail.startswith("error") or by_httptools.tail.startswith("error"):
+        problem = f"unreadable: h11 {by_h11.tail}, httptools {by_httptools.tail}"
+    return by_h11.requests, problem

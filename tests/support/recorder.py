@@ -24,6 +24,7 @@ from tests.support.framing import Head, LenientFraming, Unframed
 
 _LISTEN_BACKLOG = 4096
 _LINGER_SECONDS = 1.0
+_BYTEWISE_MAX_BYTES = 512
 
 
 @dataclass(slots=True)
@@ -36,6 +37,8 @@ class Script:
     early: bool = False
     late_raw: bytes = b""
     late_seconds: float = 0.0
+    # Where bytes begin that belong to no response; never sent apart from the byte before them.
+    surplus_at: int | None = None
 
 
 @dataclass(slots=True)
@@ -71,6 +74,8 @@ class Caller:
     # How a scripted answer is delivered: split at this byte, or byte by byte.
     split_at: int | None = None
     byte_by_byte: bool = False
+    # Set once a head, or something that will never be one, has come.
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Recorder:
@@ -183,6 +188,7 @@ class _Connection(asyncio.Protocol):
             self.recorder.strays.append(exchange)
         else:
             caller.exchanges.append(exchange)
+            caller.reached.set()
             self.last_caller = caller
         exchange.charged = True
 
@@ -211,10 +217,14 @@ class _Connection(asyncio.Protocol):
             write(script.raw[: caller.split_at])
             await asyncio.sleep(0.002)
             write(script.raw[caller.split_at :])
-        elif caller.byte_by_byte and len(script.raw) <= 2048:
-            for index in range(len(script.raw)):
+        elif caller.byte_by_byte:
+            count_bytes = min(len(script.raw), _BYTEWISE_MAX_BYTES)
+            if script.surplus_at is not None:
+                count_bytes = min(count_bytes, script.surplus_at - 1)
+            for index in range(count_bytes):
                 write(script.raw[index : index + 1])
                 await asyncio.sleep(0.001)
+            write(script.raw[count_bytes:])
         elif script.raw:
             write(script.raw)
         if script.late_raw:
