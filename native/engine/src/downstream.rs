@@ -143,6 +143,8 @@ pub(crate) struct HeadParts {
     pub(crate) bytes: Vec<u8>,
     pub(crate) method_end: usize,
     pub(crate) target_end: usize,
+    /// The target is `*`, to which no path is prefixed.
+    pub(crate) is_asterisk: bool,
     /// The fields hold the caller's `Host`.
     pub(crate) has_host: bool,
 }

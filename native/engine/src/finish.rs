@@ -15,7 +15,7 @@ use crate::error::{Reason, STATUS_CLIENT_CLOSED, UPSTREAM_5XX};
 use crate::metrics::{cell, status_cell};
 use crate::output::{Action, CloseMode, ConnId};
 use crate::proxy::Proxy;
-use crate::respond::write_error;
+use crate::respond::{write_error, write_own};
 use crate::rewrite::{Connection, OutFraming};
 use crate::slab::Key;
 use crate::timers::NEVER;
@@ -66,6 +66,7 @@ impl Engine {
                 | Reason::HeadTimeout
                 | Reason::BodyTimeout
                 | Reason::NotImplemented
+                | Reason::UpgradeNotAllowed
         );
         let body_left = match exchange.body {
             Body::Done => false,
@@ -82,11 +83,7 @@ impl Engine {
             }
         };
         exchange.keep_alive &= !framing_lost && !self.draining;
-        let connection = match (exchange.keep_alive, exchange.version) {
-            (false, _) => Connection::Close,
-            (true, Version::Http10) => Connection::KeepAlive,
-            (true, Version::Http11) => Connection::Implied,
-        };
+        let connection = connection(exchange.keep_alive, exchange.version);
         let retry_after = exchange
             .proxy
             .as_ref()
@@ -110,6 +107,22 @@ impl Engine {
             }
             (false, _) => self.linger(now_ns, key),
         }
+    }
+
+    /// Answers an `OPTIONS` request that may go no further.
+    pub(crate) fn answer_options(&mut self, now_ns: u64, key: Key) {
+        let downstream = &mut self.downstreams[key];
+        let exchange = &mut downstream.exchange;
+        exchange.status = 200;
+        exchange.keep_alive &= exchange.body.is_done() && !self.draining;
+        let connection = connection(exchange.keep_alive, exchange.version);
+        let written = self
+            .out
+            .write(ConnId::Downstream(key), &mut downstream.outbox, |arena| {
+                write_own(arena, &exchange.request_id, &self.via_line, connection);
+            });
+        exchange.bytes_out += written as u64;
+        self.finish_whole(now_ns, key);
     }
 
     /// Ends an exchange whose response went out whole.
@@ -350,6 +363,15 @@ impl Engine {
         self.release_permit(now_ns, key);
         // A body that is still to be discarded keeps its place; all else is done with.
         self.downstreams[key].exchange.proxy = None;
+    }
+}
+
+/// What to say of the connection's future.
+pub(crate) fn connection(keep_alive: bool, version: Version) -> Connection {
+    match (keep_alive, version) {
+        (false, _) => Connection::Close,
+        (true, Version::Http10) => Connection::KeepAlive,
+        (true, Version::Http11) => Connection::Implied,
     }
 }
 

@@ -142,6 +142,9 @@ impl Engine {
         if let Err(reason) = self.route(now_ns, key, src, head) {
             return self.fail(now_ns, key, reason);
         }
+        if head.method == Method::Options && max_forwards(src, head) == Some(0) {
+            return self.answer_options(now_ns, key);
+        }
         self.prepare(key, src, head);
         self.admit(now_ns, key);
     }
@@ -154,13 +157,13 @@ impl Engine {
         src: &[u8],
         head: &RequestHead,
     ) -> Result<(), Reason> {
-        if matches!(head.form, TargetForm::Authority | TargetForm::Asterisk)
-            || matches!(head.method, Method::Connect | Method::Trace)
-        {
+        if matches!(head.method, Method::Connect | Method::Trace) {
             return Err(Reason::NotImplemented);
         }
         let path = head.path.of(src);
-        let path = if path.is_empty() { b"/" } else { path };
+        // `*` asks about the server as a whole, which is where `/` leads.
+        let whole = path.is_empty() || head.form == TargetForm::Asterisk;
+        let path = if whole { b"/" } else { path };
         let index = self
             .routes
             .find(head.host.of(src), path)
@@ -355,6 +358,15 @@ impl Engine {
             }
         }
     }
+}
+
+/// How many more intermediaries an `OPTIONS` request may pass (RFC 9110 section 7.6.2).
+pub(crate) fn max_forwards(src: &[u8], head: &RequestHead) -> Option<u64> {
+    let field = head
+        .fields
+        .iter()
+        .find(|field| field.name.of(src).eq_ignore_ascii_case(b"max-forwards"))?;
+    std::str::from_utf8(field.value.of(src)).ok()?.parse().ok()
 }
 
 /// Hash of a key for consistent hashing: FNV-1a, the same in every worker and after every start.

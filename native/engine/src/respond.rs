@@ -49,6 +49,21 @@ pub(crate) fn write_error(
     }
 }
 
+/// Appends the gateway's own answer to `OPTIONS`: it is here, and has nothing to add.
+pub(crate) fn write_own(
+    out: &mut Vec<u8>,
+    request_id: &[u8],
+    via_line: &[u8],
+    connection: Connection,
+) {
+    write_status(out, 200, b"OK");
+    write_length(out, 0);
+    write_field(out, b"X-Request-Id", request_id);
+    out.extend_from_slice(via_line);
+    connection.write(out);
+    out.extend_from_slice(b"\r\n");
+}
+
 fn phrase(status: u16) -> &'static str {
     match status {
         400 => "Bad Request",

@@ -9,6 +9,7 @@ use crate::body::Body;
 use crate::downstream::DownstreamPhase;
 use crate::engine::{Engine, after};
 use crate::error::Reason;
+use crate::finish::connection;
 use crate::metrics::cell;
 use crate::output::{Action, CloseMode, ConnId, Piece};
 use crate::rewrite::{Additions, Connection, OutFraming, out_framing, write_response};
@@ -141,11 +142,7 @@ impl Engine {
         let body_refused = !exchange.body.is_done() && !head.keep_alive;
         exchange.keep_alive &=
             exchange.out_framing != OutFraming::UntilClose && !body_refused && !self.draining;
-        let connection = match (exchange.keep_alive, exchange.version) {
-            (false, _) => Connection::Close,
-            (true, Version::Http10) => Connection::KeepAlive,
-            (true, Version::Http11) => Connection::Implied,
-        };
+        let connection = connection(exchange.keep_alive, exchange.version);
         let framing = exchange.out_framing;
         let circuit_state = upstream.proxy.shown_circuit_state(now_ns);
         let written = self.out.write(

@@ -3,11 +3,13 @@
 //! could forge. Sources: RFC 9110 section 7.6, RFC 9112 sections 3.2 and 6.
 
 use gatewayx_http::{
-    Field, FieldId, Framing, RequestHead, ResponseFraming, ResponseHead, TargetForm, Version,
+    Field, FieldId, Framing, Method, RequestHead, ResponseFraming, ResponseHead, TargetForm,
+    Version,
 };
 
 use crate::downstream::HeadParts;
 use crate::proxy::{Proxy, ProxyTarget};
+use crate::request::max_forwards;
 
 /// What the gateway says of itself and of the caller.
 pub(crate) struct Identity<'a> {
@@ -44,36 +46,51 @@ pub(crate) fn write_request(
     upgrade: bool,
     identity: &Identity<'_>,
 ) {
-    debug_assert!(matches!(
-        head.form,
-        TargetForm::Origin | TargetForm::Absolute
-    ));
     let out = &mut parts.bytes;
     out.extend_from_slice(head.method_span.of(src));
     out.push(b' ');
     parts.method_end = out.len();
     // Origin form, whatever form the caller used (RFC 9112 section 3.2.2). The route matched the prefix to
     // be removed by whole segments.
-    let path = head
-        .path
-        .of(src)
-        .get(proxy.strip.len()..)
-        .unwrap_or_default();
-    if path.is_empty() {
-        out.push(b'/');
+    let whole_path = head.path.of(src);
+    let options = head.method == Method::Options;
+    // RFC 9112 section 3.2.4: the last proxy sends `*` for an absolute target without a path.
+    parts.is_asterisk = options && (head.form == TargetForm::Asterisk || whole_path.is_empty());
+    if parts.is_asterisk {
+        out.push(b'*');
+    } else {
+        let path = whole_path.get(proxy.strip.len()..).unwrap_or_default();
+        if path.is_empty() {
+            out.push(b'/');
+        }
+        out.extend_from_slice(path);
+        out.extend_from_slice(head.query.of(src));
     }
-    out.extend_from_slice(path);
-    out.extend_from_slice(head.query.of(src));
     parts.target_end = out.len();
     let host = head.host.of(src);
     parts.has_host = proxy.cfg.pass_host && !host.is_empty();
     if parts.has_host {
         write_field(out, b"Host", host);
     }
+    let forwards = if options {
+        max_forwards(src, head)
+    } else {
+        None
+    };
     for field in &head.fields {
-        if !is_replaced(field, src, proxy) {
-            write_field(out, field.name.of(src), field.value.of(src));
+        if is_replaced(field, src, proxy) {
+            continue;
         }
+        let name = field.name.of(src);
+        if forwards.is_some() && name.eq_ignore_ascii_case(b"max-forwards") {
+            continue;
+        }
+        write_field(out, name, field.value.of(src));
+    }
+    if let Some(forwards) = forwards {
+        out.extend_from_slice(b"Max-Forwards: ");
+        write_decimal(out, forwards.saturating_sub(1));
+        out.extend_from_slice(b"\r\n");
     }
     match head.framing {
         Framing::None => {}
@@ -100,7 +117,9 @@ pub(crate) fn write_request(
 /// Appends a request head for the upstream that was chosen.
 pub(crate) fn write_head_for(out: &mut Vec<u8>, parts: &HeadParts, target: &ProxyTarget) {
     out.extend_from_slice(&parts.bytes[..parts.method_end]);
-    out.extend_from_slice(&target.base_path);
+    if !parts.is_asterisk {
+        out.extend_from_slice(&target.base_path);
+    }
     out.extend_from_slice(&parts.bytes[parts.method_end..parts.target_end]);
     out.extend_from_slice(b" HTTP/1.1\r\n");
     if !parts.has_host {

@@ -99,6 +99,8 @@ pub enum ParseError {
     TransferEncodingInHttp10,
     /// Transfer-Encoding in a 1xx or 204 response: RFC 9112 section 6.1.
     TransferEncodingForbidden,
+    /// Content-Length above 0 in a 1xx or 204 response: RFC 9110 section 8.6.
+    ContentLengthForbidden,
     /// Transfer-Encoding is anything but one line that says `chunked`: RFC 9112 sections 6.1 and 7.
     BadTransferEncoding,
 
@@ -181,6 +183,7 @@ impl ParseError {
             Self::TransferEncodingWithLength => "both Transfer-Encoding and Content-Length",
             Self::TransferEncodingInHttp10 => "Transfer-Encoding in HTTP/1.0",
             Self::TransferEncodingForbidden => "Transfer-Encoding in a message without a body",
+            Self::ContentLengthForbidden => "Content-Length in a message without a body",
             Self::BadTransferEncoding => "unsupported Transfer-Encoding",
             Self::BadConnectionOption => "invalid Connection",
             Self::TooManyConnectionOptions => "too many Connection options",

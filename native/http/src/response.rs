@@ -35,17 +35,14 @@ impl Oddities {
     pub const ODD_CASE: Self = Self(1 << 2);
     /// HTTP/1.0 without Content-Length: the close ends the body.
     pub const HTTP10_NO_LENGTH: Self = Self(1 << 3);
-    /// Content-Length above 0 in a response that has no body by its status, 1xx or 204.
-    pub const LENGTH_WITHOUT_BODY: Self = Self(1 << 4);
     /// Connection has an option that is no token.
-    pub const BAD_CONNECTION_OPTION: Self = Self(1 << 5);
+    pub const BAD_CONNECTION_OPTION: Self = Self(1 << 4);
 
-    const PHRASES: [(Self, &'static str); 6] = [
+    const PHRASES: [(Self, &'static str); 5] = [
         (Self::NO_REASON, "no reason phrase"),
         (Self::UNKNOWN_STATUS, "unknown status code"),
         (Self::ODD_CASE, "odd header case"),
         (Self::HTTP10_NO_LENGTH, "HTTP/1.0 without length"),
-        (Self::LENGTH_WITHOUT_BODY, "length without body"),
         (Self::BAD_CONNECTION_OPTION, "invalid connection option"),
     ];
 
@@ -232,18 +229,18 @@ fn settle_framing(
             return Err(ParseError::TransferEncodingForbidden);
         }
         head.framing = ResponseFraming::None;
-        // RFC 9110 section 8.6: MUST NOT be sent. Whoever sends it may send the bytes too.
+        // Stricter: RFC 9110 section 8.6 says MUST NOT be sent; whoever sends it may send the bytes too, and they
+        // would be read as the next response. A length of 0 is harmless and dropped.
         if declared != Declared::Nothing {
+            if declared != Declared::Length(0) {
+                return Err(ParseError::ContentLengthForbidden);
+            }
             for field in head
                 .fields
                 .iter_mut()
                 .filter(|field| field.id == FieldId::ContentLength)
             {
                 field.hop_by_hop = true;
-            }
-            if declared != Declared::Length(0) {
-                head.oddities.insert(Oddities::LENGTH_WITHOUT_BODY);
-                head.keep_alive = false;
             }
         }
         head.keep_alive &= head.status != 101;

@@ -71,8 +71,7 @@ fn judge(method: Method, head: &str, len: usize, limits: &HeadLimits) -> Option<
             return None;
         }
         if length.is_some_and(|length| length > 0) {
-            oddities.insert(Oddities::LENGTH_WITHOUT_BODY);
-            keep_alive = false;
+            return None;
         }
         for field in &mut fields {
             field.hop_by_hop |= field.id == FieldId::ContentLength;
