@@ -252,6 +252,10 @@ mod tests {
                 let mut changed = name.to_vec();
                 changed[place] = b'!';
                 assert_eq!(FieldId::of(&changed), FieldId::Other);
+                // The case bit makes no hyphen.
+                changed[place] = name[place] ^ 0x20;
+                let same = name[place].is_ascii_alphabetic();
+                assert_eq!(FieldId::of(&changed) == id, same);
             }
             assert_eq!(FieldId::of(&name[1..]), FieldId::Other);
             assert_eq!(FieldId::of(&[name, b"s"].concat()), FieldId::Other);

@@ -40,9 +40,10 @@ pub(crate) fn parse_fields(
 ) -> Result<Option<usize>, ParseError> {
     let mut line = start;
     let mut count = scan.count as usize;
-    // These two are zero but for the first line after a resumption.
+    // Not zero in the first line after a resumption only.
     let mut colon = scan.colon as usize;
-    let mut looked = if scan.line == 0 {
+    // Where that resumption began; all later lines are behind it.
+    let looked = if scan.line == 0 {
         0
     } else {
         scan.looked as usize
@@ -103,7 +104,7 @@ pub(crate) fn parse_fields(
         });
         count += 1;
         line = end + 2;
-        (colon, looked) = (0, 0);
+        colon = 0;
     }
 }
 

@@ -58,7 +58,7 @@ pub(crate) fn request(raw: impl AsRef<[u8]>) -> Verdict<Request> {
 
 /// Parses a request.
 pub(crate) fn request_within(raw: impl AsRef<[u8]>, limits: &HeadLimits) -> Verdict<Request> {
-    let mut head = RequestHead::default();
+    let mut head = used_request_head();
     deliver(raw.as_ref(), |buf, scan| {
         let whole = parse_request(buf, scan, limits, &mut head)?;
         Ok(whole.then(|| view_request(buf, &head)))
@@ -81,7 +81,7 @@ pub(crate) fn response_within(
     raw: impl AsRef<[u8]>,
     limits: &HeadLimits,
 ) -> Verdict<Response> {
-    let mut head = ResponseHead::default();
+    let mut head = used_response_head();
     deliver(raw.as_ref(), |buf, scan| {
         let whole = parse_response(buf, scan, limits, method, &mut head)?;
         Ok(whole.then(|| view_response(buf, &head)))
@@ -194,6 +194,54 @@ fn decode(pieces: &[&[u8]], limits: ChunkLimits) -> Body {
         }
     }
     body
+}
+
+/// A head full of what another message left behind.
+fn used_request_head() -> RequestHead {
+    let left_over = Span { start: 0, end: 1 };
+    RequestHead {
+        method: Method::Connect,
+        method_span: left_over,
+        form: TargetForm::Authority,
+        path: left_over,
+        query: left_over,
+        host: left_over,
+        version: Version::Http10,
+        fields: vec![left_over_field()],
+        framing: Framing::Chunked,
+        keep_alive: true,
+        expect_continue: true,
+        upgrade: left_over,
+        te_trailers: true,
+        len: 1,
+    }
+}
+
+/// A head full of what another message left behind.
+fn used_response_head() -> ResponseHead {
+    let mut head = ResponseHead {
+        version: Version::Http10,
+        status: 1,
+        reason: Span { start: 0, end: 1 },
+        fields: vec![left_over_field()],
+        framing: ResponseFraming::Chunked,
+        keep_alive: true,
+        upgrade: Span { start: 0, end: 1 },
+        oddities: Oddities::NO_REASON,
+        len: 1,
+    };
+    head.oddities.insert(Oddities::ODD_CASE);
+    head
+}
+
+fn left_over_field() -> Field {
+    let span = Span { start: 0, end: 1 };
+    Field {
+        name: span,
+        value: span,
+        id: FieldId::Host,
+        hop_by_hop: true,
+    }
 }
 
 fn view_request(buf: &[u8], head: &RequestHead) -> Request {
