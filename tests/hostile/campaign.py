@@ -92,7 +92,7 @@ def deliveries(case: Case, mode: str) -> list[Delivery]:
         return [] if case.is_slow else [Delivery(warm=True)]
     scripted = case.upstream_raw or b""
     length = len(scripted) if case.is_response else len(case.raw)
-    if length < 2 or (case.is_slow and not case.is_response) or case.data.get("late_raw"):
+    if length < 2 or (case.is_slow and not case.is_response) or case.late_seconds:
         return []
     if mode == "bytewise":
         return [Delivery(byte_by_byte=True)] if length <= 2_000_000 else []
@@ -130,20 +130,24 @@ class Campaign:
 
         async with Recorder() as first, Recorder() as second:
             proxies: list[RunningProxy] = []
+
+            async def start(name: str, recorder: Recorder) -> int:
+                recorder.scripts = self.scripts
+                recorder.caller(OWN_ADDRESS)
+                proxy = await asyncio.to_thread(
+                    start_proxy,
+                    self.proxy_name,
+                    self.directory / f"{self.proxy_name}-{name}",
+                    recorder.port,
+                    patient=name == "patient",
+                )
+                proxies.append(proxy)
+                return proxy.port
+
             try:
-                for name, recorder in (("patient", first), ("impatient", second)):
-                    recorder.scripts = self.scripts
-                    recorder.caller(OWN_ADDRESS)
-                    proxies.append(
-                        await asyncio.to_thread(
-                            start_proxy,
-                            self.proxy_name,
-                            self.directory / f"{self.proxy_name}-{name}",
-                            recorder.port,
-                            patient=name == "patient",
-                        )
-                    )
-                patient, impatient = (proxy.port for proxy in proxies)
+                patient, impatient = await asyncio.gather(
+                    start("patient", first), start("impatient", second)
+                )
                 waiting = pick("whole", "split", "bytewise", slow=True)
                 await asyncio.gather(
                     self._serially(pick("whole", "warm", slow=False), patient, first, keep),

@@ -85,13 +85,17 @@ class Case:
         return None if text is None else text.encode("latin-1")
 
     @property
+    def late_seconds(self) -> float:
+        """When the upstream writes `late_raw`, after its answer; 0 when it has none."""
+        return float(self.data.get("late_ms", 0)) / 1000
+
+    @property
     def is_slow(self) -> bool:
         """Waits for a deadline, so it would hold up what runs after it."""
         return (
             bool(_SLOW_NOTES.search(self.data.get("needs_config", "")))
             or bool(self.segments)
             or bool(self.data.get("upstream_stall"))
-            or bool(self.data.get("late_raw"))
         )
 
     @property
@@ -144,7 +148,7 @@ class Case:
             reset=bool(self.data.get("upstream_rst")),
             early=bool(self.data.get("upstream_early")),
             late_raw=self.data.get("late_raw", "").encode("latin-1"),
-            late_seconds=self.data.get("late_ms", 0) / 1000,
+            late_seconds=self.late_seconds,
             surplus_at=self.surplus_at,
         )
 

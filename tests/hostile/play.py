@@ -181,6 +181,9 @@ async def play(case: Case, delivery: Delivery, port: int, recorder: Recorder) ->
         await _follow(case, delivery, wire, reader, caller, seen)
     finally:
         wire.close()
+    if case.late_seconds:
+        # What comes late finds the connection idle in the pool.
+        await asyncio.sleep(case.late_seconds + 0.1)
     if case.followup is not None:
         seen.followup = await _ask(port, case.followup)
     await _settle(seen, caller, faulty_response=case.is_response and case.expects_rejection)

@@ -196,8 +196,8 @@ class PeerProcess:
 def hostile_config(upstream_port: int, *, patient: bool) -> dict[str, object]:
     """The gateway's own configuration for the same job.
 
-    What waits for a deadline gets the short ones that its case names. All else gets deadlines that a
-    busy machine does not run into.
+    What waits for a deadline gets the short ones that its case names. All else gets deadlines that
+    a busy machine does not run into.
     """
     short, long = (15, 15) if patient else (3, 5)
     return {
