@@ -15,8 +15,7 @@
 
 use std::ops::Range;
 
-use crate::class::{self, QDTEXT, TOKEN, VALUE};
-use crate::target::hex_digit;
+use crate::class::{self, QDTEXT, TOKEN, VALUE, hex_digit};
 use crate::trailer::Trailers;
 use crate::{ChunkLimits, ParseError};
 

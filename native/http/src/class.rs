@@ -104,6 +104,17 @@ pub(crate) fn run(buf: &[u8], from: usize, class: u8) -> (usize, u8) {
     (at, seen)
 }
 
+/// The value of a hexadecimal digit.
+#[inline]
+pub(crate) fn hex_digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
+}
+
 /// End of SP and HTAB.
 #[inline]
 pub(crate) fn whitespace_end(buf: &[u8], from: usize) -> usize {

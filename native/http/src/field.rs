@@ -164,8 +164,7 @@ impl FieldId {
 /// Whether `name` is `known`, which has the same length and is made of letters and hyphens, in any
 /// case.
 ///
-/// Eight bytes at a time, the last eight again where the length is no multiple: several times as
-/// fast as `eq_ignore_ascii_case`, which goes byte by byte up to 16.
+/// Eight bytes at a time, the last eight again where the length is no multiple of eight.
 #[inline]
 fn is_same_name(name: &[u8], known: &[u8]) -> bool {
     debug_assert_eq!(name.len(), known.len());

@@ -26,6 +26,12 @@
 //!   the end of the head, in a fixed order.
 //! - Every limit is enforced on unfinished input too.
 //!
+//! # Why not a parser that exists
+//! `httparse`, the usual one, starts over with each read, has one error for many rules, and takes
+//! bare LF for a line end. Resuming, naming the rule and refusing early would need a second grammar
+//! around it, and two grammars in one gateway are what smuggling lives on. The tests hold this one
+//! against it: whatever is accepted here, `httparse` splits in the same way.
+//!
 //! # Cost A head that arrives whole is read once. A head that arrives in pieces is read twice,
 //! however small the pieces: once as it arrives and once when it is whole.
 

@@ -361,7 +361,8 @@ fn expects_continue(buf: &[u8], head: &RequestHead, census: &Census) -> Result<b
     }
 }
 
-/// Whether a TE line has the member `trailers`: RFC 9110 section 10.1.4.
+/// Whether a TE line has the member `trailers`: RFC 9110 section 10.1.4. Whether Connection
+/// nominates TE, as senders must see to, changes nothing about what this sender understands.
 fn takes_trailers(buf: &[u8], fields: &[Field]) -> bool {
     fields
         .iter()

@@ -229,8 +229,8 @@ fn settle_framing(
             return Err(ParseError::TransferEncodingForbidden);
         }
         head.framing = ResponseFraming::None;
-        // Stricter: RFC 9110 section 8.6 says MUST NOT be sent; whoever sends it may send the bytes too, and they
-        // would be read as the next response. A length of 0 is harmless and dropped.
+        // Stricter: RFC 9110 section 8.6 says MUST NOT be sent; whoever sends it may send the bytes
+        // too, and they would be read as the next response. A length of 0 is harmless and dropped.
         if declared != Declared::Nothing {
             if declared != Declared::Length(0) {
                 return Err(ParseError::ContentLengthForbidden);

@@ -5,7 +5,7 @@
 //! repaired.
 
 use crate::authority::is_authority;
-use crate::class::{DOT, PERCENT};
+use crate::class::{DOT, PERCENT, hex_digit};
 use crate::{Method, ParseError, RequestHead, Span, TargetForm};
 
 /// Judges the target at `span` and puts its parts into the head. All its bytes are known to be of
@@ -110,17 +110,6 @@ fn escaped(bytes: &[u8]) -> Option<u8> {
         return None;
     };
     Some(hex_digit(high)? << 4 | hex_digit(low)?)
-}
-
-/// The value of a hexadecimal digit.
-#[inline]
-pub(crate) fn hex_digit(byte: u8) -> Option<u8> {
-    match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        b'A'..=b'F' => Some(byte - b'A' + 10),
-        _ => None,
-    }
 }
 
 /// Whether any segment of the path is `.` or `..`, under every reading an upstream may have.

@@ -7,7 +7,7 @@ use crate::delivery::{Body, body, body_within};
 
 /// RFC section, body, data that is good before the fault, rule.
 #[rustfmt::skip]
-const REFUSED: &[(&str, &str, &str, ParseError)] = &[
+pub(crate) const REFUSED: &[(&str, &str, &str, ParseError)] = &[
     // Size lines.
     ("9112-7.1", "5\nhello\r\n0\r\n\r\n", "", BareLf),
     ("9112-7.1", "5\rhello\r\n0\r\n\r\n", "", BareCr),
@@ -179,10 +179,10 @@ fn limits_are_met_exactly() {
     assert_eq!(error("000000000\r\n\r\n"), Some(ChunkLineTooLong));
     assert_eq!(error("0;aaaaaa\r\n\r\n"), None);
     assert_eq!(error("0;aaaaaaa\r\n\r\n"), Some(ChunkLineTooLong));
-    // Five bytes of extension in each of two lines, then one more.
-    assert_eq!(error("1;aaaa\r\nx\r\n1;aaaa\r\nx\r\n0\r\n\r\n"), None);
+    // Ten bytes of extensions in three lines, then one more.
+    assert_eq!(error("1;aaaa\r\nx\r\n1;aa\r\nx\r\n0;a\r\n\r\n"), None);
     assert_eq!(
-        error("1;aaaa\r\nx\r\n1;aaaa\r\nx\r\n0;a\r\n\r\n"),
+        error("1;aaaa\r\nx\r\n1;aaa\r\nx\r\n0;a\r\n\r\n"),
         Some(ChunkExtensionsTooLarge)
     );
     // Twenty bytes of trailers with their line ends, then one more.

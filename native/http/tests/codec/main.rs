@@ -6,6 +6,7 @@
 mod chunk_oracle;
 mod chunks;
 mod delivery;
+mod errors;
 mod generator;
 mod head_limits;
 mod oracle;

@@ -176,7 +176,7 @@ pub(crate) fn is_authority(text: &str) -> bool {
     let host_is_good = match host.strip_prefix('[') {
         Some(literal) => literal
             .strip_suffix(']')
-            .is_some_and(|ip| ip.parse::<std::net::Ipv6Addr>().is_ok()),
+            .is_some_and(|ip| ip.parse::<core::net::Ipv6Addr>().is_ok()),
         None => host
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || "-._~".contains(c)),

@@ -9,7 +9,7 @@ use crate::delivery::{Request, request};
 /// RFC section, what follows `Host: gw.test\r\n` in an HTTP/1.1 request (without the empty line),
 /// rule.
 #[rustfmt::skip]
-const REFUSED: &[(&str, &str, ParseError)] = &[
+pub(crate) const REFUSED: &[(&str, &str, ParseError)] = &[
     // Lines.
     ("9112-2.2", "X: 1\nY: 2\r\n", BareLf),
     ("9112-2.2", "X: \n\nGET /smuggled HTTP/1.1\r\n", BareLf),

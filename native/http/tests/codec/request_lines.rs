@@ -7,7 +7,7 @@ use crate::delivery::request;
 
 /// RFC section, request line with its end (or without, where it is refused before), rule.
 #[rustfmt::skip]
-const REFUSED: &[(&str, &str, ParseError)] = &[
+pub(crate) const REFUSED: &[(&str, &str, ParseError)] = &[
     // What comes before the line.
     ("9112-2.2", "\r\n\r\n\r\n\r\n\r\nGET / HTTP/1.1\r\n", TooManyEmptyLines),
     ("9112-2.2", "\r\n\r\n\r\n\r\n\r", TooManyEmptyLines),

@@ -7,7 +7,7 @@ use crate::delivery::{Response, response, response_to};
 
 /// RFC section, response head, rule.
 #[rustfmt::skip]
-const REFUSED: &[(&str, &str, ParseError)] = &[
+pub(crate) const REFUSED: &[(&str, &str, ParseError)] = &[
     // Status line.
     ("9112-4", "not http at all\r\n\r\n", BadVersion),
     ("9112-2.2", "\r\nHTTP/1.1 200 OK\r\n\r\n", BadVersion),
