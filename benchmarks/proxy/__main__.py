@@ -23,7 +23,7 @@ def main() -> int:
     plan = _plan(arguments, defined)
     signal.signal(signal.SIGTERM, _exit_on_signal)
     os.sched_setaffinity(0, plan.cores.load)  # What is started from here inherits this
-    if arguments.urgent:
+    if plan.urgent:
         processes.take_precedence()  # and this.
     console = Console(width=None if sys.stdout.isatty() else 130, highlight=False)
     if arguments.perf is not None:
@@ -96,6 +96,7 @@ def _plan(arguments: argparse.Namespace, defined: Definitions) -> Plan:
         seconds=arguments.seconds or suite.seconds,
         warmup_seconds=suite.warmup_seconds,
         access_log=arguments.access_log,
+        urgent=arguments.urgent,
         cores=Cores(cpus[0], frozenset(cpus[1:] or cpus)),
     )
 

@@ -96,6 +96,7 @@ class Plan:
     seconds: int
     warmup_seconds: int
     access_log: bool
+    urgent: bool
     cores: Cores
 
     @property
@@ -126,6 +127,7 @@ def measure_cell(
                 load.run(target, cell, plan.warmup_seconds, plan.definitions.request_headers)
         samples: dict[str, list[Sample]] = {target.name: [] for target in targets}
         for number in range(1, plan.rounds + 1):
+            targets.append(targets.pop(0))  # Nobody always follows the same neighbour's caches.
             for target in targets:
                 progress(f"{cell.name}: round {number} of {plan.rounds}, {target.name}")
                 samples[target.name].append(take_sample(plan, cell, target, origin))

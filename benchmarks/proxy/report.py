@@ -145,6 +145,7 @@ def _document(
             "warmup_seconds": plan.warmup_seconds,
             "access_log": plan.access_log,
             "one_core": plan.cores.shared,
+            "urgent": plan.urgent,
             "baseline": plan.definitions.baseline,
         },
         "warnings": warnings(results),
@@ -184,10 +185,11 @@ def _markdown(
         + ", ".join(f"{program} {number}" for program, number in found_versions.items())
         + ".",
         "",
-        f"Medians of {plan.rounds} alternating rounds of {plan.seconds} s; "
+        f"Medians of {plan.rounds} alternating rounds of {plan.seconds} s;"
         f" {'one core for all' if plan.cores.shared else 'one pinned core for the proxy'};"
-        f" access log {'on (JSON)' if plan.access_log else 'off'}. How to read it:"
-        " [README](../README.md).",
+        f" access log {'on (JSON)' if plan.access_log else 'off'};"
+        f" {'real-time' if plan.urgent else 'normal'} priority."
+        " How to read it: [README](../README.md).",
     ]
     for result in results:
         head = columns(result, plan.definitions.baseline)
