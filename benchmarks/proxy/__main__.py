@@ -87,7 +87,10 @@ def _plan(arguments: argparse.Namespace, defined: Definitions) -> Plan:
         bodies = arguments.body or sorted({cell.body_bytes for cell in cells})
         connections = arguments.connections or sorted({cell.connections for cell in cells})
         cells = tuple(Cell(body, count) for body in bodies for count in connections)
-    cpus = arguments.cpus or sorted(os.sched_getaffinity(0))
+    usable = sorted(os.sched_getaffinity(0))
+    cpus = arguments.cpus or usable
+    if not set(cpus) <= set(usable):
+        raise SystemExit(f"usable cores: {', '.join(map(str, usable))}")
     return Plan(
         definitions=defined,
         peers=tuple(chosen),
