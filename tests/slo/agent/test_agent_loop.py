@@ -170,6 +170,25 @@ async def test_a_collector_that_does_not_answer_is_a_timeout():
     assert failed.value.reason == "timeout"
 
 
+async def test_a_source_that_asks_for_a_token_gets_it(config, master):
+    def answer(request):
+        return (
+            Reply(200, text(1))
+            if request.headers.get("Authorization") == "Bearer m"
+            else Reply(401)
+        )
+
+    with Server(answer) as source_server, Server(master.answer) as master_server:
+        made = config(
+            otel_metrics_url=source_server.url, metrics_token="m", master_url=master_server.url
+        )
+        working = asyncio.create_task(run(made))
+        await eventually(lambda: master.stored)
+        working.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await working
+
+
 @pytest.mark.parametrize("path", ["/metrics", "/health"])
 async def test_a_collector_that_is_gone_is_said_so(path):
     async with httpx.AsyncClient(trust_env=False) as client:

@@ -48,12 +48,16 @@ class CollectorSource:
         *,
         timeout_s: float,
         size_max_bytes: int,
+        token: str | None = None,
     ) -> None:
         self._client = client
         self._metrics_url = metrics_url
         self._health_url = health_url
         self._timeout_s = timeout_s
         self._size_max_bytes = size_max_bytes
+        self._headers = {"Accept": _ACCEPT}
+        if token is not None:
+            self._headers["Authorization"] = f"Bearer {token}"
 
     async def scrape(self) -> bytes:
         """Asks for health, then for the text; `timeout_s` covers both."""
@@ -78,7 +82,7 @@ class CollectorSource:
         chunks = bytearray()
         try:
             async with self._client.stream(
-                "GET", self._metrics_url, headers={"Accept": _ACCEPT}
+                "GET", self._metrics_url, headers=self._headers
             ) as answer:
                 if answer.status_code != httpx.codes.OK:
                     raise ScrapeError("status", f"{self._metrics_url} answers {answer.status_code}")

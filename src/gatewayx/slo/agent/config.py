@@ -66,6 +66,8 @@ class AgentConfig(Section):
     otel_metrics_url: Url = "http://otel-collector.otel.svc:8889/metrics"
     otel_health_url: Url | None = "http://otel-collector.otel.svc:13133"
     """Asked before every scrape; null where the source has no health check."""
+    metrics_token: SecretStr | None = None
+    """For a metrics URL that asks for one, as a gateway's admin listener does."""
     master_url: Url
     token: SecretStr | None = None
     interval: Seconds = 15.0

@@ -29,7 +29,7 @@ from pathlib import Path
 
 import httpx
 from prometheus_client import start_http_server
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from gatewayx.slo.agent.backoff import Backoff
 from gatewayx.slo.agent.collector import CollectorSource, ScrapeError, Source
@@ -270,7 +270,6 @@ async def run(
             Journal(config.state_dir, config.agent_name, config.buffer_size_max)
         )
         client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
-        token = config.token.get_secret_value() if config.token else None
         agent = Agent(
             config,
             journal,
@@ -281,8 +280,15 @@ async def run(
                 config.otel_health_url,
                 timeout_s=config.scrape_timeout,
                 size_max_bytes=config.scrape_size_max,
+                token=_revealed(config.metrics_token),
             ),
-            sink or MasterSink(client, config.master_url, token, timeout_s=config.send_timeout),
+            sink
+            or MasterSink(
+                client,
+                config.master_url,
+                _revealed(config.token),
+                timeout_s=config.send_timeout,
+            ),
             route_sources or _route_sources(config.routes),
         )
         if config.metrics_address is not None:
@@ -324,6 +330,10 @@ async def _run_until_signal(config: AgentConfig) -> None:
         await working
     except asyncio.CancelledError:
         _log.info("ended by a signal; the buffer is on disk")
+
+
+def _revealed(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
 
 
 def _route_sources(routes: Routes) -> list[RouteSource]:
