@@ -2,9 +2,9 @@
 
     python benchmarks/slo/agent_parse.py [--lines 100000] [--skip-reference]
 
-The text is what a collector shows of a large mesh: histograms of 26 buckets, 10 to 12 labels a line. Both
-parsers have to find the same samples. Target: 100,000 lines in under 1.5 s. Ends with status 1 when
-it is missed.
+The text is what a collector shows of a large mesh: histograms of 26 buckets, 10 to 12 labels a
+line. Both parsers have to find the same samples. Target: 100,000 lines in under 1.5 s. Ends with
+status 1 when it is missed.
 """
 
 from __future__ import annotations
