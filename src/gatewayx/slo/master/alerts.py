@@ -12,88 +12,124 @@ timing are those of a Prometheus alerting rule with `for`, so that exported rule
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 
 from gatewayx.slo.master import tables
 from gatewayx.slo.master.burn import Burn, rule_name
+from gatewayx.slo.master.processors import Row
 from gatewayx.slo.master.reading import iso
 
 ALERT_NAME = "SLOErrorBudgetBurn"
 
 AlertKey = tuple[str, str, str]
 
+_IDS_MAX = 5000
+
+
+@dataclass(slots=True)
+class _Changes:
+    """The rows that one evaluation writes, in bulk: there may be thousands of alerts."""
+
+    begun: list[Row] = field(default_factory=list)
+    continued: list[Row] = field(default_factory=list)
+    dropped: list[int] = field(default_factory=list)
+
+    def write(self, conn: Connection) -> None:
+        c = tables.alerts.c
+        if self.begun:
+            conn.execute(tables.alerts.insert(), self.begun)
+        if self.continued:
+            changed = ("state", "fired_ms", "resolved_ms", "burn_long", "burn_short")
+            statement = update(tables.alerts).where(c.id == bindparam("alert_id"))
+            conn.execute(
+                statement.values({name: bindparam(f"new_{name}") for name in changed}),
+                self.continued,
+            )
+        for start in range(0, len(self.dropped), _IDS_MAX):
+            ids = self.dropped[start : start + _IDS_MAX]
+            conn.execute(delete(tables.alerts).where(c.id.in_(ids)))
+
 
 def advance(conn: Connection, cluster_id: int, burns: Iterable[Burn], now_ms: int) -> None:
     """Move every alert of a cluster to where this evaluation puts it."""
     active = _active(conn, cluster_id)
+    changes = _Changes()
     for burn in burns:
         target = burn.target
         key = (target.target_type, target.target_key, rule_name(burn.rule))
         alert = active.pop(key, None)
-        if burn.exceeded:
-            _exceeded(conn, cluster_id, key, alert, burn, now_ms)
+        if burn.exceeded and alert is None:
+            changes.begun.append(_begun(cluster_id, key, burn, now_ms))
+        elif burn.exceeded:
+            changes.continued.append(_continued(alert, burn, now_ms))
         elif alert is not None:
-            _ended(conn, alert, now_ms)
+            _end(alert, changes, now_ms)
     # A target or a rule that is gone cannot burn any more.
     for alert in active.values():
-        _ended(conn, alert, now_ms)
+        _end(alert, changes, now_ms)
+    changes.write(conn)
 
 
-def _active(conn: Connection, cluster_id: int) -> dict[AlertKey, Row[Any]]:
+def _active(conn: Connection, cluster_id: int) -> dict[AlertKey, Any]:
     c = tables.alerts.c
     rows = conn.execute(
         select(tables.alerts).where(c.cluster_id == cluster_id, c.state.in_(("pending", "firing")))
-    )
+    ).all()
     return {(row.target_type, row.target_key, row.rule): row for row in rows}
 
 
-def _exceeded(
-    conn: Connection,
-    cluster_id: int,
-    key: AlertKey,
-    alert: Row[Any] | None,
-    burn: Burn,
-    now_ms: int,
-) -> None:
-    rates = {"burn_long": burn.burn_long, "burn_short": burn.burn_short}
-    pending_ms = now_ms if alert is None else alert.pending_ms
-    held = now_ms - pending_ms >= burn.rule.hold_s * 1000
-    if alert is None:
-        conn.execute(
-            tables.alerts.insert().values(
-                cluster_id=cluster_id,
-                target_type=key[0],
-                target_key=key[1],
-                rule=key[2],
-                severity=burn.rule.severity,
-                state="firing" if held else "pending",
-                pending_ms=now_ms,
-                fired_ms=now_ms if held else None,
-                **rates,
-            )
-        )
-        return
-    fired = {"state": "firing", "fired_ms": now_ms} if held and alert.state == "pending" else {}
-    _change(conn, alert, rates | fired)
+def _begun(cluster_id: int, key: AlertKey, burn: Burn, now_ms: int) -> Row:
+    at_once = burn.rule.hold_s == 0
+    return {
+        "cluster_id": cluster_id,
+        "target_type": key[0],
+        "target_key": key[1],
+        "rule": key[2],
+        "severity": burn.rule.severity,
+        "state": "firing" if at_once else "pending",
+        "pending_ms": now_ms,
+        "fired_ms": now_ms if at_once else None,
+        "burn_long": burn.burn_long,
+        "burn_short": burn.burn_short,
+    }
 
 
-def _ended(conn: Connection, alert: Row[Any], now_ms: int) -> None:
+def _continued(alert: Any, burn: Burn, now_ms: int) -> Row:
+    held = now_ms - alert.pending_ms >= burn.rule.hold_s * 1000
+    fires = alert.state == "pending" and held
+    return {
+        "alert_id": alert.id,
+        "new_state": "firing" if fires else alert.state,
+        "new_fired_ms": now_ms if fires else alert.fired_ms,
+        "new_resolved_ms": None,
+        "new_burn_long": burn.burn_long,
+        "new_burn_short": burn.burn_short,
+    }
+
+
+def _end(alert: Any, changes: _Changes, now_ms: int) -> None:
     if alert.state == "pending":
-        conn.execute(delete(tables.alerts).where(tables.alerts.c.id == alert.id))
-    else:
-        _change(conn, alert, {"state": "resolved", "resolved_ms": now_ms})
-
-
-def _change(conn: Connection, alert: Row[Any], values: Mapping[str, Any]) -> None:
-    conn.execute(update(tables.alerts).where(tables.alerts.c.id == alert.id).values(**values))
+        changes.dropped.append(alert.id)
+        return
+    changes.continued.append(
+        {
+            "alert_id": alert.id,
+            "new_state": "resolved",
+            "new_fired_ms": alert.fired_ms,
+            "new_resolved_ms": now_ms,
+            "new_burn_long": alert.burn_long,
+            "new_burn_short": alert.burn_short,
+        }
+    )
 
 
 def list_alerts(
     conn: Connection, cluster_id: int, *, state: str | None = None, resolved_since_ms: int = 0
-) -> list[Row[Any]]:
+) -> list[Any]:
     """Alerts of a cluster, the newest first; resolved ones from `resolved_since_ms` on."""
     c = tables.alerts.c
     query = select(tables.alerts).where(c.cluster_id == cluster_id)

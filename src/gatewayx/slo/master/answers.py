@@ -7,6 +7,7 @@ fell inside each bucket, so that its counts add up to the observations.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from gatewayx.slo.master.figures import EdgeFigures, Figures
@@ -53,17 +54,26 @@ def _distribution(reading: Reading, figures: Figures) -> list[Answer]:
     ]
 
 
-def edge_answer(reading: Reading, edge_id: int, figures: EdgeFigures) -> Answer:
-    """One edge of the call graph; source calls target."""
-    source_id, target_id = reading.cluster.edges.key(reading.conn, edge_id)
-    return {
-        "source": reading.key_of("service", source_id),
-        "target": reading.key_of("service", target_id),
-        "rps": reading.plan.rate(figures.requests),
-        "avg_latency": figures.avg_ms,
-        "error_rate": figures.error_rate,
-        "total_requests": figures.requests,
+def edge_answers(reading: Reading, edges: Mapping[int, EdgeFigures]) -> list[Answer]:
+    """Edges of the call graph, source calls target, in order of their ends."""
+    ends = {edge_id: reading.cluster.edges.key(reading.conn, edge_id) for edge_id in edges}
+    # Each service is named once here, and by many edges.
+    names = {
+        service_id: reading.key_of("service", service_id)
+        for service_id in {service_id for pair in ends.values() for service_id in pair}
     }
+    links = [
+        {
+            "source": names[ends[edge_id][0]],
+            "target": names[ends[edge_id][1]],
+            "rps": reading.plan.rate(figures.requests),
+            "avg_latency": figures.avg_ms,
+            "error_rate": figures.error_rate,
+            "total_requests": figures.requests,
+        }
+        for edge_id, figures in edges.items()
+    ]
+    return sorted(links, key=lambda link: (link["source"], link["target"]))
 
 
 def history_point(plan_start: str | None, covered: Plan, figures: Figures, p95: Any) -> Answer:

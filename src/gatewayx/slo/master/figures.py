@@ -225,7 +225,7 @@ class FiguresReader:
         for statement in statements:
             if ids is not None:
                 statement = statement.where(statement.selected_columns[0].in_(ids))
-            for key, *sums in conn.execute(statement):
+            for key, *sums in conn.execute(statement).all():
                 figures = EdgeFigures(*sums)
                 if key in found:
                     figures.add(found[key])
@@ -270,7 +270,7 @@ class FiguresReader:
             statement = select(c[key], _sum(c.total), _sum(c.errors)).where(*conditions)
             if ids is not None:
                 statement = statement.where(c[key].in_(ids))
-            for identity, total, errors in conn.execute(statement.group_by(c[key])):
+            for identity, total, errors in conn.execute(statement.group_by(c[key])).all():
                 before = found.get(identity, (0, 0))
                 found[identity] = (before[0] + total, before[1] + errors)
         return found
@@ -357,7 +357,7 @@ class FiguresReader:
         )
         if ids is not None:
             statement = statement.where(c[key].in_(ids))
-        return conn.execute(statement)
+        return conn.execute(statement).all()
 
     def _golden_raw(
         self,
@@ -389,7 +389,7 @@ class FiguresReader:
             )
             if ids is not None:
                 statement = statement.where(c[key].in_(ids))
-            yield from conn.execute(statement)
+            yield from conn.execute(statement).all()
 
     def _raw_figures(self, conn: Connection, row: Any) -> Figures:
         figures = Figures(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gatewayx.slo.master.answers import Answer, edge_answer, golden_answer
+from gatewayx.slo.master.answers import Answer, edge_answers, golden_answer
 from gatewayx.slo.master.faults import FaultWindowSource, fault_costs
 from gatewayx.slo.master.figures import Figures
 from gatewayx.slo.master.reading import Reading
@@ -35,11 +35,11 @@ def topology(reading: Reading, source: FaultWindowSource) -> Answer:
         for service_id in reading.cluster.edges.key(reading.conn, edge_id):
             services.setdefault(service_id, Figures())
     nodes = [node_answer(reading, key, figures) for key, figures in services.items()]
-    links = [edge_answer(reading, edge_id, figures) for edge_id, figures in edges.items()]
+    links = edge_answers(reading, edges)
     return {
         **reading.header(),
         "nodes": sorted(nodes, key=lambda node: node["id"]),
-        "edges": sorted(links, key=_ends),
+        "edges": links,
         "faults": fault_costs(reading, source),
     }
 
@@ -63,8 +63,7 @@ def service_detail(
     ends = reading.cluster.edges.ids()
     edge_ids = [edge_id for pair, edge_id in ends.items() if service_id in pair]
     edges = reading.reader.edges(reading.conn, reading.plan, edge_ids) if edge_ids else {}
-    links = [edge_answer(reading, edge_id, found) for edge_id, found in edges.items()]
-    links.sort(key=_ends)
+    links = edge_answers(reading, edges)
     key = f"{namespace}/{name}"
     return {
         **reading.header(),
@@ -74,7 +73,3 @@ def service_detail(
         "downstreams": [link for link in links if link["target"] == key],
         "faults": fault_costs(reading, source, only=("service", key)),
     }
-
-
-def _ends(link: Answer) -> tuple[str, str]:
-    return (link["source"], link["target"])
