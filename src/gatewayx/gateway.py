@@ -95,7 +95,7 @@ class Gateway:
             log_fd=self._log_fd,
         )
         for listening in self._listening:
-            await self._driver.listen(listening)
+            await self._driver.listen(url(listening), listening)
 
     async def stop(self) -> None:
         """Stop accepting, let exchanges finish within `drain_timeout`, close everything."""

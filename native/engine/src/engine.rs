@@ -643,10 +643,12 @@ impl Engine {
     // ---- deadlines
 
     /// Entries of closed connections stay in the heap until they come due; when they outnumber the living they
-    /// are swept out, so that the heap follows the number of connections and not the length of time-outs.
+    /// are swept out, so that the heap follows the number of connections and not the length of time-outs. The last
+    /// caller to leave takes all of them along.
     pub(crate) fn tidy_timers(&mut self) {
         let connections_count = self.downstreams.len() + self.upstreams.len();
-        if self.timers.len() <= TIMERS_SLACK_COUNT + 4 * connections_count {
+        let busy = !self.downstreams.is_empty();
+        if busy && self.timers.len() <= TIMERS_SLACK_COUNT + 4 * connections_count {
             return;
         }
         let (downstreams, upstreams) = (&mut self.downstreams, &mut self.upstreams);

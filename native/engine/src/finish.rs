@@ -260,6 +260,7 @@ impl Engine {
         };
         debug_assert!(!downstream.exchange.active && downstream.exchange.upstream.is_none());
         self.cells.sub(cell::DOWNSTREAM_OPEN, 1);
+        self.tidy_timers();
         self.out.push_action(Action::Close {
             conn: ConnId::Downstream(key),
             mode,

@@ -21,7 +21,8 @@ class Orders:
         slots: How many workers there are.
         blocks: How many proxies the metrics have room for.
         metrics_fd: The shared memory.
-        listener_fds: Listening sockets to accept on.
+        listener_fds: Listening sockets to accept on, by address.
+        wake_fds: Event descriptors of all workers, by slot.
         log_fd: Where access log lines go; `None` when they are off.
         buffer_size: Of the receive buffer, in bytes.
         drain_seconds: How long exchanges may go on when the supervisor is gone.
@@ -32,7 +33,8 @@ class Orders:
     slots: int
     blocks: int
     metrics_fd: int
-    listener_fds: list[int]
+    listener_fds: dict[str, int]
+    wake_fds: list[int]
     log_fd: int | None
     buffer_size: int
     drain_seconds: float
@@ -40,7 +42,10 @@ class Orders:
 
 
 class Channel:
-    """One end of the conversation."""
+    """One end of the conversation.
+
+    Worker and supervisor take turns: an order is answered before the next one is given.
+    """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader

@@ -12,6 +12,7 @@ import logging
 import os
 import socket
 import ssl
+from collections.abc import Sequence
 
 from gatewayx import _native
 
@@ -19,6 +20,9 @@ log = logging.getLogger("gatewayx")
 
 LOG_FLUSH_SECONDS = 0.1
 """Longest time that a finished access log line waits in memory."""
+
+DRAIN_POLL_SECONDS = 0.01
+"""How often a draining engine is asked whether it is done."""
 
 CLOSE_SECONDS = 60.0
 """Longest time that a closed connection may take to send what it still holds."""
@@ -51,9 +55,10 @@ class Driver:
         slot: int = 0,
         buffer_size: int = 32 << 10,
         log_fd: int | None = None,
+        wake_fds: Sequence[int] = (),
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._servers: list[asyncio.Server] = []
+        self._servers: dict[str, asyncio.Server] = {}
         self._dials: dict[int, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._warned: set[tuple[str, str]] = set()
@@ -62,19 +67,24 @@ class Driver:
             self, config, metrics, slot=slot, seed=seed, buffer_size=buffer_size, log_fd=log_fd
         )
 
-    async def listen(self, listening: socket.socket) -> None:
-        """Accept callers on a bound socket."""
-        server = await self._loop.create_server(self._accept, sock=listening, backlog=BACKLOG_COUNT)
-        self._servers.append(server)
+    async def listen(self, address: str, listening: socket.socket) -> None:
+        """Accept callers on a bound socket, which is known by its address."""
+        self._servers[address] = await self._loop.create_server(
+            self._accept, sock=listening, backlog=BACKLOG_COUNT
+        )
+
+    def ignore(self, address: str) -> None:
+        """Accept no more callers there; those who are connected stay."""
+        self._servers.pop(address).close()
 
     async def stop(self, drain_seconds: float) -> None:
         """Stop accepting, let exchanges finish for so long, then cut what is left."""
-        for server in self._servers:
+        for server in self._servers.values():
             server.close()
         self.native.drain()
-        deadline = self._loop.time() + drain_seconds
-        while self.native.counts()["downstreams"] and self._loop.time() < deadline:
-            await asyncio.sleep(0.01)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(drain_seconds):
+                await self._idle()
         self.native.shutdown()
         if self._timer is not None:
             self._timer.cancel()
@@ -115,6 +125,14 @@ class Driver:
         """Close after what is unsent, but do not wait for ever for a peer that does not read."""
         transport.close()
         self._loop.call_later(CLOSE_SECONDS, transport.abort)
+
+    async def _idle(self) -> None:
+        while self.native.counts()["downstreams"]:  # noqa: ASYNC110 - only at the end
+            await asyncio.sleep(DRAIN_POLL_SECONDS)
+
+    def _wake(self, fd: int) -> None:
+        os.eventfd_read(fd)
+        self.native.handle_wake()
 
     def _accept(self) -> Connection:
         return Connection(self.native)

@@ -14,17 +14,18 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from gatewayx import _native
 from gatewayx.admin import AdminServer, SuperuserToken, WorkerStatus, create_app, load_token
-from gatewayx.config import GatewayConfig, compile_engine
+from gatewayx.config import ConfigError, GatewayConfig, compile_engine, load_file
 from gatewayx.server.blocks import Blocks, series
 from gatewayx.server.control import Channel, Orders
-from gatewayx.server.sockets import bind, new_event_loop, url
+from gatewayx.server.reload import Changes, changes
+from gatewayx.server.sockets import ListenError, bind, new_event_loop, url
 
 log = logging.getLogger("gatewayx")
 
@@ -45,15 +46,18 @@ class Worker:
     """One slot: the process that holds it now, and its replacements.
 
     Attributes:
+        orders: What the next process is told; a reload replaces it.
+        ready: Set while the process serves.
         status: What the admin API shows.
     """
 
-    def __init__(self, orders: Orders, spawn_fds: Sequence[int], metrics: _native.Metrics) -> None:
-        self._orders = orders
-        self._spawn_fds = spawn_fds
-        self._metrics = metrics
+    def __init__(self, orders: Orders, on_death: Callable[[int], None]) -> None:
+        self.orders = orders
+        self._on_death = on_death
         self._stopping = False
         self._channel: Channel | None = None
+        self._descriptors: socket.socket | None = None
+        self._known: Orders | None = None
         self._process: asyncio.subprocess.Process | None = None
         self.ready = asyncio.Event()
         self.status = WorkerStatus(orders.slot, 0, "starting", 0)
@@ -66,11 +70,11 @@ class Worker:
         while not self._stopping:
             started = loop.time()
             code = await self._run_once(restarts)
-            self._metrics.release_slot(self._orders.slot)
+            self._on_death(self.orders.slot)
             if self._stopping:
                 return
-            self.status = WorkerStatus(self._orders.slot, 0, "dead", restarts)
-            log.error("worker %d ended with status %s; restarting", self._orders.slot, code)
+            self.status = WorkerStatus(self.orders.slot, 0, "dead", restarts)
+            log.error("worker %d ended with status %s; restarting", self.orders.slot, code)
             if loop.time() - started > RESTART_SECONDS_MAX:
                 wait_seconds = RESTART_SECONDS_MIN
             await asyncio.sleep(wait_seconds)
@@ -78,28 +82,54 @@ class Worker:
             restarts += 1
 
     async def _run_once(self, restarts: int) -> int:
-        ours, theirs = socket.socketpair()
-        with theirs:
+        control, their_control = socket.socketpair()
+        descriptors, their_descriptors = socket.socketpair()
+        orders = self.orders
+        fds = [orders.metrics_fd, *orders.listener_fds.values(), *orders.wake_fds]
+        if orders.log_fd is not None:
+            fds.append(orders.log_fd)
+        with their_control, their_descriptors:
+            theirs = [their_control.fileno(), their_descriptors.fileno()]
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
                 "gatewayx.server.worker",
-                str(theirs.fileno()),
-                pass_fds=[theirs.fileno(), *self._spawn_fds],
+                *map(str, theirs),
+                pass_fds=[*theirs, *fds],
                 stdin=subprocess.DEVNULL,
-                start_new_session=False,
             )
-        slot, pid = self._orders.slot, self._process.pid
+        slot, pid = self.orders.slot, self._process.pid
         self.status = WorkerStatus(slot, pid, "starting", restarts)
-        self._channel = await Channel.open(ours)
-        await self._channel.send(asdict(self._orders))
+        self._channel = await Channel.open(control)
+        self._descriptors = descriptors
+        await self._channel.send(asdict(orders))
         if await self._channel.receive() is not None:
             self.status = WorkerStatus(slot, pid, "serving", restarts)
+            self._known = orders
             self.ready.set()
+            if self.orders is not orders:
+                await self.reload(self.orders)
         code = await self._process.wait()
         self.ready.clear()
         self._channel.close()
+        descriptors.close()
         return code
+
+    async def reload(self, orders: Orders) -> None:
+        """Switch the process to other orders; one that is starting gets them when it is ready."""
+        self.orders = orders
+        known, channel, descriptors = self._known, self._channel, self._descriptors
+        if not self.ready.is_set() or channel is None or descriptors is None or known is None:
+            return
+        opened = [place for place in orders.listener_fds if place not in known.listener_fds]
+        closed = [place for place in known.listener_fds if place not in orders.listener_fds]
+        if opened:
+            fds = [orders.listener_fds[place] for place in opened]
+            socket.send_fds(descriptors, [b"f"], fds)
+        order = {"order": "reload", "config": orders.config, "opened": opened, "closed": closed}
+        await channel.send(order)
+        await channel.receive()
+        self._known = orders
 
     async def stop(self, drain_seconds: float) -> None:
         """Tell the worker to drain, and end it if it does not."""
@@ -124,7 +154,9 @@ class Supervisor:
         self._config = config
         self._token = token
         self._compiled = compile_engine(config, os.environ)
-        self._listening: list[socket.socket] = []
+        self._listening: dict[str, socket.socket] = {}
+        self._reloading = asyncio.Lock()
+        self._wake_fds: list[int] = []
         self._log_fd: int | None = None
         self._workers: list[Worker] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -159,23 +191,59 @@ class Supervisor:
             OSError: When the access log cannot be opened.
         """
         admin_listening = bind(self._config.admin.address)
-        self._listening = [bind(listener.address) for listener in self._config.listeners]
+        for listener in self._config.listeners:
+            self._listening[listener.address] = bind(listener.address)
         if self._config.access_log.enabled:
             self._log_fd = _open_log(self._config.access_log.path)
-        self._workers = [self._worker(slot) for slot in range(self._workers_count())]
+        slots = range(self._workers_count())
+        self._wake_fds = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in slots]
+        self._workers = [Worker(self._orders(slot), self._bury) for slot in slots]
         self._tasks = [asyncio.create_task(worker.run()) for worker in self._workers]
         self._admin = AdminServer(create_app(self, self._token), admin_listening)
         await asyncio.gather(
             self._admin.start(), *(worker.ready.wait() for worker in self._workers)
         )
-        for listening in self._listening:
+        for listening in self._listening.values():
             say(f"listening on {url(listening)}")
         say(f"admin on {url(admin_listening)}")
+
+    async def reload(self, config: GatewayConfig) -> Changes:
+        """Put another configuration in force, in every worker, between two of its events.
+
+        Proxies that stay keep their counters, limiter, breaker and open connections. `workers`,
+        `admin` and `access_log.path` need a restart and keep their values.
+
+        Raises:
+            ConfigError: When a value that only the environment has is missing.
+            ListenError: When a new address cannot be bound.
+            ValueError: When there are more proxies than the metrics have room for.
+            Nothing has changed in any of these cases.
+        """
+        async with self._reloading:
+            compiled = compile_engine(config, os.environ)
+            listens = [listener.address for listener in config.listeners]
+            opened = _bind_all(address for address in listens if address not in self._listening)
+            try:
+                self._blocks.assign(compiled, self._metrics)
+            except ValueError:
+                for listening in opened.values():
+                    listening.close()
+                raise
+            found = changes(self._compiled, compiled, list(self._listening), listens)
+            self._config, self._compiled = config, compiled
+            self._listening |= opened
+            leaving = [self._listening.pop(address) for address in found.closed]
+            await asyncio.gather(
+                *(worker.reload(self._orders(slot)) for slot, worker in enumerate(self._workers))
+            )
+            for listening in leaving:
+                listening.close()
+            return found
 
     async def stop(self) -> None:
         """Drain every worker, then stop the admin API."""
         self._stopping = True
-        for listening in self._listening:
+        for listening in self._listening.values():
             listening.close()
         drain_seconds = self._config.drain_timeout
         await asyncio.gather(*(worker.stop(drain_seconds) for worker in self._workers))
@@ -194,24 +262,29 @@ class Supervisor:
         wanted = self._config.workers
         return len(os.sched_getaffinity(0)) if wanted == "auto" else wanted
 
-    def _worker(self, slot: int) -> Worker:
+    def _orders(self, slot: int) -> Orders:
         metrics_fd = self._metrics.fd
         assert metrics_fd is not None
-        orders = Orders(
+        return Orders(
             slot=slot,
-            slots=self._workers_count(),
+            slots=len(self._wake_fds),
             blocks=BLOCKS_COUNT,
             metrics_fd=metrics_fd,
-            listener_fds=[listening.fileno() for listening in self._listening],
+            listener_fds={
+                address: listening.fileno() for address, listening in self._listening.items()
+            },
+            wake_fds=self._wake_fds,
             log_fd=self._log_fd,
             buffer_size=self._config.buffers.size,
             drain_seconds=self._config.drain_timeout,
             config=self._compiled,
         )
-        fds = [metrics_fd, *orders.listener_fds]
-        if self._log_fd is not None:
-            fds.append(self._log_fd)
-        return Worker(orders, fds, self._metrics)
+
+    def _bury(self, slot: int) -> None:
+        """Set right what a dead worker left in shared memory, and let others use what it held."""
+        self._metrics.release_slot(slot)
+        for fd in self._wake_fds:
+            os.eventfd_write(fd, 1)
 
 
 def serve(config: GatewayConfig, *, config_path: Path | None = None, say: Say = print) -> int:
@@ -221,12 +294,13 @@ def serve(config: GatewayConfig, *, config_path: Path | None = None, say: Say = 
         ConfigError: When a value that only the environment has is missing.
         ListenError: When an address cannot be bound.
     """
+    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO)
     token = load_token(config.admin, os.environ)
     supervisor = Supervisor(config, token)
 
     async def run() -> int:
         stopped = asyncio.Event()
-        with _signals(supervisor, stopped):
+        with _signals(supervisor, stopped, config_path):
             await supervisor.start(say)
             if token.made:
                 say(f"admin token (made for this run): {token.text}")
@@ -239,7 +313,9 @@ def serve(config: GatewayConfig, *, config_path: Path | None = None, say: Say = 
 
 
 @contextlib.contextmanager
-def _signals(supervisor: Supervisor, stopped: asyncio.Event) -> Iterator[None]:
+def _signals(
+    supervisor: Supervisor, stopped: asyncio.Event, config_path: Path | None
+) -> Iterator[None]:
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
@@ -247,18 +323,43 @@ def _signals(supervisor: Supervisor, stopped: asyncio.Event) -> Iterator[None]:
             supervisor.kill()
         stopped.set()
 
+    tasks: set[asyncio.Task[None]] = set()
+
+    def hang_up() -> None:
+        task = loop.create_task(_reload_file(supervisor, config_path))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
     loop.add_signal_handler(signal.SIGTERM, stopped.set)
     loop.add_signal_handler(signal.SIGINT, stop)
-    loop.add_signal_handler(
-        signal.SIGHUP,
-        log.warning,
-        "this version cannot reload; restart to change the configuration",
-    )
+    loop.add_signal_handler(signal.SIGHUP, hang_up)
     try:
         yield
     finally:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.remove_signal_handler(number)
+
+
+async def _reload_file(supervisor: Supervisor, config_path: Path | None) -> None:
+    if config_path is None:
+        log.warning("nothing to reload: the gateway was started without a file")
+        return
+    try:
+        log.info("reloaded %s: %s", config_path, await supervisor.reload(load_file(config_path)))
+    except (ConfigError, ListenError, ValueError) as error:
+        log.error("%s is not in force, nothing has changed: %s", config_path, error)
+
+
+def _bind_all(addresses: Iterable[str]) -> dict[str, socket.socket]:
+    bound: dict[str, socket.socket] = {}
+    try:
+        for address in addresses:
+            bound[address] = bind(address)
+    except ListenError:
+        for listening in bound.values():
+            listening.close()
+        raise
+    return bound
 
 
 def _open_log(path: str) -> int:

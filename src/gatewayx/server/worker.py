@@ -13,6 +13,7 @@ import logging
 import signal
 import socket
 import sys
+from typing import Any
 
 from gatewayx import _native
 from gatewayx.server.control import Channel, Orders
@@ -20,7 +21,7 @@ from gatewayx.server.driver import Driver
 from gatewayx.server.sockets import new_event_loop
 
 
-async def work(channel: Channel) -> None:
+async def work(channel: Channel, descriptors: socket.socket) -> None:
     """Serve by the supervisor's orders until told to stop, or until the supervisor is gone."""
     message = await channel.receive()
     if message is None:
@@ -33,9 +34,10 @@ async def work(channel: Channel) -> None:
         slot=orders.slot,
         buffer_size=orders.buffer_size,
         log_fd=orders.log_fd,
+        wake_fds=orders.wake_fds,
     )
-    for fd in orders.listener_fds:
-        await driver.listen(socket.socket(fileno=fd))
+    for address, fd in orders.listener_fds.items():
+        await driver.listen(address, socket.socket(fileno=fd))
     # What is alive now stays alive: the collector need never look at it again.
     gc.collect()
     gc.freeze()
@@ -45,20 +47,35 @@ async def work(channel: Channel) -> None:
         if message["order"] == "stop":
             drain_seconds = message["drain_seconds"]
             break
+        await _reload(driver, message, descriptors)
+        await channel.send({"event": "reloaded"})
     await driver.stop(drain_seconds)
     driver.native.close_log()
 
 
+async def _reload(driver: Driver, message: dict[str, Any], descriptors: socket.socket) -> None:
+    """Switch to another configuration between two events of the loop, then to its listeners."""
+    driver.native.configure(json.dumps(message["config"]).encode())
+    for address in message["closed"]:
+        driver.ignore(address)
+    opened = message["opened"]
+    if opened:
+        # Sent before the message, so they are there.
+        _, fds, _, _ = socket.recv_fds(descriptors, 1, len(opened))
+        for address, fd in zip(opened, fds, strict=True):
+            await driver.listen(address, socket.socket(fileno=fd))
+
+
 def main() -> int:
-    """Run as `python -m gatewayx.server.worker FD`."""
+    """Run as `python -m gatewayx.server.worker CONTROL_FD DESCRIPTORS_FD`."""
     # The supervisor decides; a Ctrl-C at the terminal reaches it as well.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO)
 
     async def run() -> None:
-        control = socket.socket(fileno=int(sys.argv[1]))
-        await work(await Channel.open(control))
+        control, descriptors = (socket.socket(fileno=int(fd)) for fd in sys.argv[1:3])
+        await work(await Channel.open(control), descriptors)
 
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(run())
