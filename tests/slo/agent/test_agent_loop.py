@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 
 import httpx
 import pytest
-from agent_servers import RecordingMaster, Reply, Server, eventually, unused_port
 
 from gatewayx.slo.agent import (
     Agent,
@@ -27,6 +26,7 @@ from gatewayx.slo.agent.backoff import Backoff
 from gatewayx.slo.agent.journal import Journal
 from gatewayx.slo.agent.routes import FixedRoutes
 from gatewayx.slo.snapshot import Route, SLOSnapshot
+from tests.slo.agent.servers import RecordingMaster, Reply, Server, eventually, unused_port
 
 ROUTE = Route(domain="a.com", path_prefix="/", service_key="p", service_name="p", service_port="80")
 

@@ -5,24 +5,16 @@ Prometheus re-orders labels, stamps times, turns every type into a gauge or unty
 target that does not answer: everything that a collector may do to the text on its way.
 """
 
-import json
-import shutil
-import subprocess
-import time
-from urllib.request import urlopen
-
 import httpx
 import pytest
-import yaml
-from agent_servers import RecordingMaster, Reply, Server, unused_port
 
 from gatewayx.slo.agent import Agent, CollectorSource, MasterSink
 from gatewayx.slo.agent.journal import Journal
 from gatewayx.slo.generator import Calls, Cluster, CollectorStyle, Edge, Entry, Workload
 from gatewayx.slo.generator.text import collector_text
+from tests.slo.agent.prometheus import PROGRAM, Prometheus
+from tests.slo.agent.servers import RecordingMaster, Reply, Server
 
-PROMETHEUS = shutil.which("prometheus")
-PATIENCE_S = 60.0
 WEB = Workload("shop", "web")
 CART = Workload("shop", "cart", replicas=1)
 EDGES = (
@@ -32,7 +24,7 @@ EDGES = (
 )
 LATENCIES_MS = (0.5, 7.0, 30.0, 250.0, 2500.0, 90_000.0)
 
-pytestmark = pytest.mark.skipif(PROMETHEUS is None, reason="needs /usr/bin/prometheus")
+pytestmark = pytest.mark.skipif(PROGRAM is None, reason="needs /usr/bin/prometheus")
 
 
 class Exporters:
@@ -66,69 +58,14 @@ class Exporters:
             self.cluster.count_noise()
         self.recorded += rounds
 
+    def wait_until_shown(self, prometheus):
+        """Waits until every reachable process was scraped after the last calls."""
+        reachable = sum(process.reachable for process in self.cluster.processes())
+        prometheus.wait_for(f"generation == {self.recorded}", [self.recorded] * reachable)
+
     def close(self):
         for server in self.servers:
             server.close()
-
-
-class Prometheus:
-    """A Prometheus of Debian's, scraping as fast as it can."""
-
-    def __init__(self, directory, exporters):
-        self.port = unused_port()
-        self._exporters = exporters
-        config = {
-            "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
-            "scrape_configs": [
-                {
-                    "job_name": "mesh",
-                    "scrape_interval": "100ms",
-                    "scrape_timeout": "100ms",
-                    "honor_labels": True,
-                    "static_configs": [
-                        {"targets": [f"127.0.0.1:{server.port}" for server in exporters.servers]}
-                    ],
-                }
-            ],
-        }
-        path = directory / "prometheus.yml"
-        path.write_text(yaml.safe_dump(config))
-        self._log = (directory / "prometheus.log").open("wb")
-        self._process = subprocess.Popen(
-            [
-                PROMETHEUS,
-                f"--config.file={path}",
-                f"--storage.tsdb.path={directory / 'data'}",
-                f"--web.listen-address=127.0.0.1:{self.port}",
-            ],
-            stdout=self._log,
-            stderr=self._log,
-        )
-        self.federate_url = (
-            f"http://127.0.0.1:{self.port}/federate?match[]="
-            '{__name__=~"response_.%2B|traefik_.%2B|gateway_.%2B|tcp_.%2B"}'
-        )
-        self.health_url = f"http://127.0.0.1:{self.port}/-/ready"
-
-    def wait_until_it_shows(self, generation):
-        """Waits until every reachable process was scraped after the last calls."""
-        expected = sum(process.reachable for process in self._exporters.cluster.processes())
-        url = f"http://127.0.0.1:{self.port}/api/v1/query?query=generation=={generation}"
-        deadline = time.monotonic() + PATIENCE_S
-        while time.monotonic() < deadline:
-            try:
-                with urlopen(url) as answer:
-                    if len(json.load(answer)["data"]["result"]) == expected:
-                        return
-            except OSError:
-                pass
-            time.sleep(0.05)
-        raise AssertionError("Prometheus never showed the last calls")
-
-    def close(self):
-        self._process.terminate()
-        self._process.wait(PATIENCE_S)
-        self._log.close()
 
 
 @pytest.fixture
@@ -140,7 +77,8 @@ def exporters():
 
 @pytest.fixture
 def prometheus(tmp_path, exporters):
-    made = Prometheus(tmp_path, exporters)
+    targets = [f"127.0.0.1:{server.port}" for server in exporters.servers]
+    made = Prometheus(tmp_path, targets)
     yield made
     made.close()
 
@@ -164,12 +102,12 @@ async def test_totals_survive_a_real_prometheus(tmp_path, config, exporters, pro
                 ),
                 MasterSink(client, server.url, None, timeout_s=30.0),
             )
-            prometheus.wait_until_it_shows(exporters.recorded)
+            exporters.wait_until_shown(prometheus)
             assert await agent.scrape_once()
             for rounds, reachable in ((3, True), (5, False), (1, True), (4, True)):
                 exporters.cluster.pods[CART][0].reachable = reachable
                 exporters.record(rounds)
-                prometheus.wait_until_it_shows(exporters.recorded)
+                exporters.wait_until_shown(prometheus)
                 assert await agent.scrape_once()
             assert await agent.send_all()
     rounds = exporters.recorded - counted_before

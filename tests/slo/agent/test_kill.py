@@ -14,7 +14,8 @@ import time
 
 import pytest
 import yaml
-from agent_servers import RecordingMaster, Reply, Server
+
+from tests.slo.agent.servers import RecordingMaster, Reply, Server
 
 PROGRAM = "import pathlib, sys; from gatewayx.slo.agent import main; "
 PROGRAM += "sys.exit(main(pathlib.Path(sys.argv[1])))"

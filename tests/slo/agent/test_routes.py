@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from agent_servers import Reply, Server
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +15,7 @@ from gatewayx.slo.agent.kubernetes import (
 )
 from gatewayx.slo.agent.routes import FileRoutes, FixedRoutes, RouteError, RouteTable
 from gatewayx.slo.agent.traefik_rule import read_rule
+from tests.slo.agent.servers import Reply, Server
 
 
 @pytest.mark.parametrize(
