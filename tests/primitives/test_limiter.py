@@ -1,5 +1,6 @@
 """The limiter with threads."""
 
+import gc
 import signal
 import threading
 import time
@@ -101,13 +102,14 @@ def test_waiting_threads_are_served_in_their_order(seconds: float | None) -> Non
 
 
 def test_a_wait_outlives_the_checks_for_signals() -> None:
-    """Longer than the interval at which a waiting thread looks for signals."""
+    """Longer than the interval at which a waiting thread looks for signals; and a collection."""
     limiter = ConcurrencyLimiter(1)
     assert limiter.acquire()
     outcome: list[bool] = []
     with started(threading.Thread(target=lambda: outcome.append(limiter.acquire_with_timeout(60)))):
         wait_for_waiters(limiter, 1)
         time.sleep(0.25)
+        gc.collect()
         assert limiter.waiting() == 1
         limiter.release()
     assert outcome == [True]

@@ -214,6 +214,41 @@ async def test_a_wait_forgotten_after_the_grant_gives_the_permit_back(
     assert full.available() == 1
 
 
+async def test_a_wait_that_dies_of_an_exception_leaves_it_as_it_is(
+    full: ConcurrencyLimiter,
+) -> None:
+    """The object dies with the expression that holds it, while the exception is on its way."""
+
+    def suspended() -> object:
+        acquisition = full.acquire_blocking()
+        acquisition.send(None)
+        full.release()
+        return acquisition
+
+    with pytest.raises(ZeroDivisionError):
+        print(suspended(), 1 / 0)
+    assert full.available() == 1
+
+
+def test_a_permit_that_comes_back_while_the_wait_begins_is_taken(
+    full: ConcurrencyLimiter,
+) -> None:
+    """Between the first attempt and the queue, the loop runs code that may be the caller's."""
+
+    class ReleasingLoop(asyncio.SelectorEventLoop):
+        def create_future(self) -> asyncio.Future[Any]:
+            if full.in_use():
+                full.release()
+            return super().create_future()
+
+    async def acquire() -> bool:
+        return await full.acquire_blocking()
+
+    with asyncio.Runner(loop_factory=ReleasingLoop) as runner:
+        assert runner.run(acquire())
+    assert (full.in_use(), full.waiting()) == (1, 0)
+
+
 @pytest.mark.parametrize(
     ("thrown", "caught"),
     [

@@ -11,7 +11,6 @@
 //! A buffer comes with whatever its last user left in it; clearing 32 KiB would cost more than all
 //! the rest. Users read only what they have written.
 
-use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -151,8 +150,6 @@ pub(crate) struct Buffer {
 
 // SAFETY: `memory` is owned, like a box.
 unsafe impl Send for Buffer {}
-// SAFETY: as above; `&Buffer` gives shared access only.
-unsafe impl Sync for Buffer {}
 
 impl Buffer {
     /// Where it came from.
@@ -165,25 +162,9 @@ impl Buffer {
         &self.pool
     }
 
-    /// Start and length, for those who keep their own books about who may write.
-    pub(crate) fn raw(&self) -> NonNull<[u8]> {
+    /// The memory, whose user keeps the books about who may write.
+    pub(crate) fn memory(&self) -> NonNull<[u8]> {
         self.memory
-    }
-}
-
-impl Deref for Buffer {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        // SAFETY: the leaked box is ours until drop.
-        unsafe { self.memory.as_ref() }
-    }
-}
-
-impl DerefMut for Buffer {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as in `deref`, and `&mut self` is exclusive.
-        unsafe { self.memory.as_mut() }
     }
 }
 

@@ -118,10 +118,6 @@ impl Acquisition {
         slf
     }
 
-    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
-        slf
-    }
-
     fn __next__<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         match &self.stage {
             Stage::Fresh => self.start(py),
@@ -203,10 +199,6 @@ pub(super) struct Finished;
 #[pymethods]
 impl Finished {
     fn __await__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
-        slf
-    }
-
-    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
         slf
     }
 

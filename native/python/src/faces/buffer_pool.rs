@@ -153,7 +153,10 @@ impl PyBuffer {
     }
 
     fn __len__(&self) -> usize {
-        self.lock().buffer.as_ref().map_or(0, |buffer| buffer.len())
+        self.lock()
+            .buffer
+            .as_ref()
+            .map_or(0, |buffer| buffer.memory().len())
     }
 
     unsafe fn __getbuffer__(
@@ -163,7 +166,7 @@ impl PyBuffer {
     ) -> PyResult<()> {
         let memory = {
             let mut lease = slf.get().lock();
-            let memory = lease.buffer.as_ref().ok_or_else(already_released)?.raw();
+            let memory = lease.buffer.as_ref().ok_or_else(already_released)?.memory();
             lease.exports_count += 1;
             memory
         };

@@ -142,13 +142,12 @@ impl ConcurrencyLimiter {
     /// The futures of those who wait lead to their tasks, and those back here. Whoever holds the
     /// lock while the collector runs has the objects in hand anyway.
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        match self.limiter.try_lock() {
-            Ok(limiter) => limiter
+        self.limiter.try_lock().map_or(Ok(()), |limiter| {
+            limiter
                 .waiters()
                 .iter()
-                .try_for_each(|waiter| waiter.traverse(visit)),
-            Err(_) => Ok(()),
-        }
+                .try_for_each(|waiter| waiter.traverse(visit))
+        })
     }
 }
 
