@@ -33,7 +33,8 @@ class Driver:
         metrics: Where to record.
         slot: This worker's place in `metrics`.
         seed: Of the request ids.
-        buffer_size: Of the receive buffer, in bytes.
+        buffer_size: Of one pooled buffer, in bytes.
+        buffers_per_read: How many of them, side by side, one read may fill.
         log_fd: Where access log lines are written; open until `close_log` has returned.
         wake_fds: Event descriptors of all workers by slot, to wake one that waits for a permit.
 
@@ -50,6 +51,7 @@ class Driver:
         slot: int = 0,
         seed: int = 0,
         buffer_size: int = 32768,
+        buffers_per_read: int = 4,
         log_fd: int | None = None,
         wake_fds: Sequence[int] = ...,
     ) -> Driver: ...

@@ -92,6 +92,7 @@ class Gateway:
             json.dumps(self._compiled).encode(),
             self._metrics,
             buffer_size=self._config.buffers.size,
+            buffers_per_read=self._config.buffers.per_read,
             log_fd=self._log_fd,
         )
         for listening in self._listening:

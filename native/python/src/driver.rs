@@ -114,7 +114,7 @@ impl Driver {
         clippy::too_many_arguments,
         reason = "keyword arguments of a Python constructor"
     )]
-    #[pyo3(signature = (host, config, metrics, *, slot=0, seed=0, buffer_size=32768, log_fd=None, wake_fds=Vec::new()))]
+    #[pyo3(signature = (host, config, metrics, *, slot=0, seed=0, buffer_size=32768, buffers_per_read=4, log_fd=None, wake_fds=Vec::new()))]
     fn new(
         py: Python<'_>,
         host: Py<PyAny>,
@@ -123,6 +123,7 @@ impl Driver {
         slot: u32,
         seed: u64,
         buffer_size: usize,
+        buffers_per_read: usize,
         log_fd: Option<RawFd>,
         wake_fds: Vec<RawFd>,
     ) -> PyResult<Self> {
@@ -130,9 +131,9 @@ impl Driver {
         let cells = region.cells(slot, 0);
         let mut engine = Engine::new(parse(config)?, region, slot, seed);
         engine.set_wall_offset_ns(wall_offset_ns());
-        let buffer = ReceiveBuffer::new(buffer_size);
+        let buffer = ReceiveBuffer::new(buffer_size * buffers_per_read);
         let receive_memory = buffer.raw();
-        cells.add(driver_cell::BUFFERS_IN_USE, 1);
+        cells.add(driver_cell::BUFFERS_IN_USE, buffers_per_read as u64);
         Ok(Self {
             state: RefCell::new(State {
                 engine,

@@ -228,7 +228,12 @@ class UpstreamPoolConfig(Section):
 class BufferConfig(Section):
     """Memory for bytes in flight, in each worker."""
 
-    size: NonzeroSize = Field(default=32 << 10, description="One receive buffer.")
+    size: NonzeroSize = Field(default=32 << 10, description="One pooled buffer.")
+    per_read: NonzeroCount = Field(
+        default=4,
+        description="Pooled buffers, side by side, that one read may fill. More make fewer system "
+        "calls for large bodies; a worker holds them once, whatever the number of connections.",
+    )
     high_water: NonzeroSize = Field(
         default=256 << 10,
         description="Unsent bytes of one side at which reading from the other side pauses.",

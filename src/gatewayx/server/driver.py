@@ -54,6 +54,7 @@ class Driver:
         *,
         slot: int = 0,
         buffer_size: int = 32 << 10,
+        buffers_per_read: int = 4,
         log_fd: int | None = None,
         wake_fds: Sequence[int] = (),
     ) -> None:
@@ -64,8 +65,18 @@ class Driver:
         self._warned: set[tuple[str, str]] = set()
         seed = int.from_bytes(os.urandom(8), "little")
         self.native = _native.Driver(
-            self, config, metrics, slot=slot, seed=seed, buffer_size=buffer_size, log_fd=log_fd
+            self,
+            config,
+            metrics,
+            slot=slot,
+            seed=seed,
+            buffer_size=buffer_size,
+            buffers_per_read=buffers_per_read,
+            log_fd=log_fd,
+            wake_fds=wake_fds,
         )
+        if wake_fds:
+            self._loop.add_reader(wake_fds[slot], self._wake, wake_fds[slot])
 
     async def listen(self, address: str, listening: socket.socket) -> None:
         """Accept callers on a bound socket, which is known by its address."""

@@ -276,6 +276,7 @@ class Supervisor:
             wake_fds=self._wake_fds,
             log_fd=self._log_fd,
             buffer_size=self._config.buffers.size,
+            buffers_per_read=self._config.buffers.per_read,
             drain_seconds=self._config.drain_timeout,
             config=self._compiled,
         )

@@ -33,6 +33,7 @@ async def work(channel: Channel, descriptors: socket.socket) -> None:
         metrics,
         slot=orders.slot,
         buffer_size=orders.buffer_size,
+        buffers_per_read=orders.buffers_per_read,
         log_fd=orders.log_fd,
         wake_fds=orders.wake_fds,
     )
