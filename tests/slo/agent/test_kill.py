@@ -124,7 +124,9 @@ def test_no_kill_loses_or_repeats_anything(scene):
         assert scene.process.wait(PATIENCE_S) == -signal.SIGKILL
         scene.hooks.clear()
     scene.growing = False
+    known = len(scene.shown)
     scene.start()
+    scene.wait_for(lambda: len(scene.shown) > known)
     scene.wait_for(lambda: scene.master.total() == scene.value - scene.shown[0])
     scene.stop()
     stored = sorted(scene.master.stored.items(), key=lambda item: item[0][1])
