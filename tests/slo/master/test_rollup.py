@@ -170,6 +170,27 @@ def test_a_late_snapshot_amends_its_hour(master: Master, clock: FakeClock) -> No
     assert edges == 8
 
 
+def test_a_late_snapshot_reaches_sums_that_were_kept(
+    sqlite_master: Master, clock: FakeClock
+) -> None:
+    """Asked before and after: what is remembered of settled hours must not hide late news."""
+    day = TimeRange(START_MS - DAY_MS, START_MS)
+    for seq, hours_ago in enumerate((20, 19, 5, 1, 19, 5), 1):
+        late = snapshot(
+            seq,
+            START_MS - hours_ago * 3_600_000,
+            services=[service("a/one", 10)],
+            edges=[edge("a/one", "a/two", 3)],
+        )
+        sqlite_master.receive_json(late.to_json())
+        sqlite_master.roll_up()
+        for _ in range(2):
+            with sqlite_master.readings.open("default", day) as reading:
+                (figures,) = reading.reader.services(reading.conn, reading.plan).values()
+                (calls,) = reading.reader.edges(reading.conn, reading.plan).values()
+            assert (figures.total, calls.requests) == (10 * seq, 3 * seq)
+
+
 def test_folding_again_changes_nothing(master: Master, clock: FakeClock) -> None:
     Poster(master, clock).post(services=[service("a/one", 10)])
     master.roll_up()

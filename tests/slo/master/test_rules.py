@@ -146,15 +146,15 @@ def outage(
     return lambda step: (rate, failed if first <= step < last else 0)
 
 
-# Minutes over seven hours: a short, sharp outage pages by the fast rule, a long, mild one by the
+# Minutes over five hours: a short, sharp outage pages by the fast rule, a long, mild one by the
 # slow rule, and one of a service whose target allows it does not.
 PAGES = Scenario(
     step_s=60,
-    steps=7 * 60,
+    steps=5 * 60,
     evaluate_every=6,
     web=outage(100, 130, failed=20),
     api=outage(100, 130, failed=20),
-    entry=outage(150, 260, failed=1),
+    entry=outage(130, 240, failed=1),
 )
 
 # Half hours over four and a half days, for the tickets.

@@ -15,7 +15,7 @@ Cost: rows read grow with the spans, not with the snapshots: 30 days are 31 rows
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -126,6 +126,13 @@ class Segment:
     span_s: int
     from_s: int
     to_s: int
+    snapshot_count: int = 0
+    """Snapshots folded into the rows: equal segments with equal counts hold equal rows."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether the rows seldom change: all but the newest row of a plan, which has its own."""
+        return self.to_s - self.from_s > self.span_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +179,8 @@ def plan_range(
     segments, raw_parts = _cover(time_range.from_ms, to_ms, spans_s)
     raw = _raw_snapshots(conn, cluster_id, TimeRange(time_range.from_ms, to_ms), raw_parts)
     covered_ms = union_ms((start_ms, end_ms) for _, start_ms, end_ms in raw)
-    covered_ms += _covered_ms(conn, cluster_id, segments)
+    segments, rolled_ms = _with_coverage(conn, cluster_id, segments)
+    covered_ms += rolled_ms
     length_ms = time_range.to_ms - time_range.from_ms
     return Plan(
         cluster_id,
@@ -206,7 +214,11 @@ def _cover(
             if first >= last:
                 remaining.append((start, end))
                 continue
-            segments.append(Segment(span_s, first // 1000, last // 1000))
+            # The newest row changes with every fold; the rows before it are settled.
+            newest = last - span_ms
+            if first < newest:
+                segments.append(Segment(span_s, first // 1000, newest // 1000))
+            segments.append(Segment(span_s, newest // 1000, last // 1000))
             remaining += [part for part in ((start, first), (last, end)) if part[0] < part[1]]
         rest = remaining
     return tuple(segments), rest
@@ -238,19 +250,24 @@ def _raw_snapshots(
     return list(found.values())
 
 
-def _covered_ms(conn: Connection, cluster_id: int, segments: tuple[Segment, ...]) -> int:
-    columns, total = tables.coverage.c, 0
+def _with_coverage(
+    conn: Connection, cluster_id: int, segments: tuple[Segment, ...]
+) -> tuple[tuple[Segment, ...], int]:
+    """The segments with their snapshot counts, and the time that they cover."""
+    columns, counted, total_ms = tables.coverage.c, [], 0
     for segment in segments:
-        covered = conn.execute(
-            select(func.sum(columns.covered_ms)).where(
+        covered_ms, snapshot_count = conn.execute(
+            select(func.sum(columns.covered_ms), func.sum(columns.snapshot_count)).where(
                 columns.cluster_id == cluster_id,
                 columns.span_s == segment.span_s,
                 columns.start_s >= segment.from_s,
                 columns.start_s < segment.to_s,
             )
-        ).scalar()
-        total += int(covered or 0)
-    return total
+        ).one()
+        total_ms += int(covered_ms or 0)
+        if snapshot_count:
+            counted.append(replace(segment, snapshot_count=int(snapshot_count)))
+    return tuple(counted), total_ms
 
 
 def span_start_s(end_ms: int, span_s: int) -> int:

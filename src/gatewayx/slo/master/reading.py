@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection
 
-from gatewayx.slo.master.figures import FiguresReader, TargetType
+from gatewayx.slo.master.figures import TargetType
 from gatewayx.slo.master.names import ClusterNames, Names
 from gatewayx.slo.master.plan import Plan, TimeRange, plan_range
+from gatewayx.slo.master.reader import FiguresReader
 from gatewayx.slo.master.settings import Clock, MasterSettings
 from gatewayx.slo.master.store import Store
 from gatewayx.slo.master.targets import TargetBook, load_targets, split_service_key

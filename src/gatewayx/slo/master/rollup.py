@@ -23,15 +23,11 @@ from typing import Any
 from sqlalchemy import Connection, Table, false, literal, select, update
 
 from gatewayx.slo.master import tables
-from gatewayx.slo.master.figures import (
-    SUMMED_EDGE_COLUMNS,
-    Figures,
-    FiguresReader,
-    edge_sums,
-)
+from gatewayx.slo.master.figures import Figures
 from gatewayx.slo.master.histogram import pack
 from gatewayx.slo.master.names import Names
 from gatewayx.slo.master.plan import Plan, Segment, TimeRange, span_start_s, union_ms
+from gatewayx.slo.master.reader import SUMMED_EDGE_COLUMNS, FiguresReader, edge_sums
 from gatewayx.slo.master.store import Store
 from gatewayx.slo.master.tables import FIVE_MINUTES_S, SPANS_S, STATUS_CLASSES
 
