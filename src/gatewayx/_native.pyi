@@ -6,11 +6,13 @@ from types import TracebackType
 from typing import Any, Literal, Protocol, TypedDict, final, type_check_only
 
 from typing_extensions import Buffer as SupportsBuffer
+from typing_extensions import disjoint_base
 
 __version__: str
 
 # The driver and what it records: native/python/src/{driver,protocol,metrics,receive_buffer}.rs
 
+@type_check_only
 class DriverHost(Protocol):
     """What a loop does for a `Driver`. None of it is called once a request."""
 
@@ -83,6 +85,7 @@ class Driver:
         """What is alive: `downstreams`, `upstreams`, `idle_upstreams`, `exchanges`, `timers`, and
         `buffered_bytes` that were received and are kept."""
 
+@disjoint_base
 class Connection:
     """A protocol object: of a caller's connection, or of a target's under the `token` of a dial."""
 

@@ -31,8 +31,15 @@ proxies:
     request_body_max: 10MiB
     timeout: {dial: 0.25, tls_handshake: 1, response_header: 0, body_idle: 2, idle: 3,
       expect_continue: 4, total: 5, tunnel_idle: 6}
+    queue: {size: 7, timeout: 0.5, order: lifo, priority_header: X-Priority}
+    circuit_breaker: {enabled: true, failure_threshold: 2, recovery_timeout: 1.5,
+      half_open_requests: 3, failure_statuses: [500, 529], header: true}
+    retry: {attempts: 3, retry_on: [timeout], statuses: [503], backoff: 0.01, backoff_max: 0.1,
+      budget_percent: 10, budget_floor: 1, body_max: 1KiB}
   - name: other
-    upstreams: ["http://127.0.0.1:8002"]
+    upstreams: ["http://127.0.0.1:8002", "http://127.0.0.1:8003"]
+    load_balancing: {algorithm: consistent_hash, weights: [2, 1], hash_header: X-User,
+      slow_start: 9, ejection: {failures: 3, time: 1, time_max: 2, percent_max: 40}}
 """
 
 COMPILED = {
@@ -50,6 +57,7 @@ COMPILED = {
                     "tls": False,
                     "authority": "[::1]:8001",
                     "base_path": "/v1",
+                    "weight": 1,
                 }
             ],
             "strip_path": False,
@@ -71,6 +79,40 @@ COMPILED = {
                 "total_ms": 5000,
                 "tunnel_idle_ms": 6000,
             },
+            "queue": {
+                "size": 7,
+                "timeout_ms": 500,
+                "order": "lifo",
+                "priority_header": "X-Priority",
+            },
+            "circuit_breaker": {
+                "failure_threshold": 2,
+                "recovery_timeout_ms": 1500,
+                "half_open_requests": 3,
+                "failure_statuses": [500, 529],
+                "header": True,
+            },
+            "retry": {
+                "attempts": 3,
+                "on_connect_failure": False,
+                "on_reset": False,
+                "on_timeout": True,
+                "on_statuses": [503],
+                "backoff_ms": 10,
+                "backoff_max_ms": 100,
+                "budget_percent": 10,
+                "budget_floor": 1,
+                "body_max_bytes": 1024,
+            },
+            "load_balancing": {
+                "algorithm": "round_robin",
+                "hash_header": None,
+                "slow_start_ms": 0,
+                "eject_after_failures": 0,
+                "eject_ms": 30000,
+                "eject_max_ms": 300000,
+                "eject_max_percent": 50,
+            },
         },
         {
             "name": "other",
@@ -85,7 +127,16 @@ COMPILED = {
                     "tls": False,
                     "authority": "127.0.0.1:8002",
                     "base_path": "",
-                }
+                    "weight": 2,
+                },
+                {
+                    "host": "127.0.0.1",
+                    "port": 8003,
+                    "tls": False,
+                    "authority": "127.0.0.1:8003",
+                    "base_path": "",
+                    "weight": 1,
+                },
             ],
             "strip_path": True,
             "headers": [],
@@ -105,6 +156,18 @@ COMPILED = {
                 "expect_continue_ms": 1000,
                 "total_ms": 0,
                 "tunnel_idle_ms": 3600000,
+            },
+            "queue": None,
+            "circuit_breaker": None,
+            "retry": None,
+            "load_balancing": {
+                "algorithm": "consistent_hash",
+                "hash_header": "X-User",
+                "slow_start_ms": 9000,
+                "eject_after_failures": 3,
+                "eject_ms": 1000,
+                "eject_max_ms": 2000,
+                "eject_max_percent": 40,
             },
         },
     ],

@@ -73,7 +73,7 @@ proxies:
         "9:5: proxies[1].path: matches the same requests as proxies[0]",
         "9:11: proxies[1].name: 'sidecar' is already the name of proxies[0]",
         "10:15: proxies[1].upstream: an https upstream is not supported in this version",
-        "11:12: proxies[1].queue: a waiting queue is not supported in this version",
+        "11:12: proxies[1].queue: needs max_concurrent: without it nothing waits",
     ]
 
 
@@ -202,10 +202,6 @@ _ASKED_FOR: dict[tuple[str, ...], object] = {
     ("proxy_from_environment",): True,
     ("proxies", "*", "upstream"): "https://example.com",
     ("proxies", "*", "upstreams", "*"): "https://example.com",
-    ("proxies", "*", "upstreams"): ["http://a", "http://b"],
-    ("proxies", "*", "load_balancing"): "round_robin",
-    ("proxies", "*", "queue"): {"size": 1, "timeout": 5},
-    ("proxies", "*", "circuit_breaker", "enabled"): True,
     ("proxies", "*", "access_rule"): "",
 }
 

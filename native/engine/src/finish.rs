@@ -198,6 +198,10 @@ impl Engine {
         }
         let downstream = &self.downstreams[key];
         match downstream.phase {
+            // It has not taken its last response; nothing else can be told it.
+            DownstreamPhase::Head if downstream.reading_paused => {
+                self.remove_downstream(key, CloseMode::Reset);
+            }
             DownstreamPhase::Head if downstream.inbuf.is_empty() => {
                 self.remove_downstream(key, CloseMode::Graceful);
             }

@@ -24,7 +24,7 @@
 //! # Layout
 //!
 //! `engine.rs` inputs and outputs; `request.rs`, `attempt.rs`, `response.rs`,
-//! `finish.rs` what they lead to;
+//! `finish.rs` what they lead to; `flow.rs` back-pressure and deadlines;
 //! `downstream.rs`, `upstream.rs` the two kinds of connection; `rewrite.rs`, `respond.rs` heads as they
 //! leave; `error.rs` every reason and its tables; `route.rs`, `pool.rs`, `timers.rs`, `slab.rs`, `output.rs`
 //! the structures; `metrics.rs`, `access.rs` the books.
@@ -43,6 +43,7 @@ mod downstream;
 mod engine;
 mod error;
 mod finish;
+mod flow;
 pub mod metrics;
 mod output;
 mod pool;

@@ -7,10 +7,17 @@ this is the last gate before the engine, so the rules between values are checked
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from gatewayx.config.environment import resolve
 from gatewayx.config.model import DownstreamConfig, GatewayConfig, ProxyConfig, UpstreamTimeout
+from gatewayx.config.resilience import (
+    BreakerConfig,
+    LoadBalancingConfig,
+    QueueConfig,
+    RetryCondition,
+    RetryConfig,
+)
 from gatewayx.config.validate import validate
 from gatewayx.config.values import upstream_address
 
@@ -47,7 +54,7 @@ def _proxy(proxy: ProxyConfig, block: int, environ: Mapping[str, str]) -> dict[s
         "block": block,
         "host": proxy.host,
         "path": proxy.path,
-        "upstreams": [_upstream(url) for url in proxy.upstream_urls()],
+        "upstreams": _upstreams(proxy),
         "strip_path": proxy.strip_path,
         "headers": [[name, resolve(value, environ)] for name, value in proxy.headers.items()],
         "max_concurrent": proxy.max_concurrent,
@@ -58,10 +65,20 @@ def _proxy(proxy: ProxyConfig, block: int, environ: Mapping[str, str]) -> dict[s
         "pass_host": proxy.pass_host,
         "request_body_max_bytes": proxy.request_body_max,
         "timeout": _upstream_timeout(proxy.timeout),
+        "queue": None if proxy.queue is None else _queue(proxy.queue),
+        "circuit_breaker": _breaker(proxy.circuit_breaker),
+        "retry": None if proxy.retry is None else _retry(proxy.retry),
+        "load_balancing": _load_balancing(proxy.load_balancing),
     }
 
 
-def _upstream(url: str) -> dict[str, Any]:
+def _upstreams(proxy: ProxyConfig) -> list[dict[str, Any]]:
+    urls = proxy.upstream_urls()
+    weights = proxy.load_balancing.weights or (1,) * len(urls)
+    return [_upstream(url, weight) for url, weight in zip(urls, weights, strict=True)]
+
+
+def _upstream(url: str, weight: int) -> dict[str, Any]:
     address = upstream_address(url)
     return {
         "host": address.host,
@@ -69,6 +86,55 @@ def _upstream(url: str) -> dict[str, Any]:
         "tls": address.tls,
         "authority": address.authority,
         "base_path": address.base_path,
+        "weight": weight,
+    }
+
+
+def _queue(queue: QueueConfig) -> dict[str, Any]:
+    return {
+        "size": queue.size,
+        "timeout_ms": _ms(queue.timeout),
+        "order": queue.order,
+        "priority_header": queue.priority_header,
+    }
+
+
+def _breaker(breaker: BreakerConfig) -> dict[str, Any] | None:
+    if not breaker.enabled:
+        return None
+    return {
+        "failure_threshold": breaker.failure_threshold,
+        "recovery_timeout_ms": _ms(breaker.recovery_timeout),
+        "half_open_requests": breaker.half_open_requests,
+        "failure_statuses": list(breaker.failure_statuses or range(500, 600)),
+        "header": breaker.header,
+    }
+
+
+def _retry(retry: RetryConfig) -> dict[str, Any]:
+    return {
+        "attempts": retry.attempts,
+        **{
+            f"on_{condition}": condition in retry.retry_on for condition in get_args(RetryCondition)
+        },
+        "on_statuses": list(retry.statuses),
+        "backoff_ms": _ms(retry.backoff),
+        "backoff_max_ms": _ms(retry.backoff_max),
+        "budget_percent": retry.budget_percent,
+        "budget_floor": retry.budget_floor,
+        "body_max_bytes": retry.body_max,
+    }
+
+
+def _load_balancing(balancing: LoadBalancingConfig) -> dict[str, Any]:
+    return {
+        "algorithm": balancing.algorithm,
+        "hash_header": balancing.hash_header,
+        "slow_start_ms": _ms(balancing.slow_start),
+        "eject_after_failures": balancing.ejection.failures,
+        "eject_ms": _ms(balancing.ejection.time),
+        "eject_max_ms": _ms(balancing.ejection.time_max),
+        "eject_max_percent": balancing.ejection.percent_max,
     }
 
 

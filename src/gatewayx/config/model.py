@@ -10,8 +10,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
+from gatewayx.config.resilience import (
+    BreakerConfig,
+    LoadBalancingConfig,
+    QueueConfig,
+    RetryConfig,
+)
+from gatewayx.config.section import Section
 from gatewayx.config.values import (
     Count,
     Duration,
@@ -29,12 +36,6 @@ from gatewayx.config.values import (
     WorkerCount,
     nonempty,
 )
-
-
-class Section(BaseModel):
-    """A mapping of the configuration: unknown keys are refused, values are not coerced."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True)
 
 
 class ListenerConfig(Section):
@@ -94,21 +95,6 @@ class UpstreamTimeout(Section):
     )
 
 
-class BreakerConfig(Section):
-    """The circuit breaker of a proxy."""
-
-    enabled: bool = Field(default=False, description="Whether failures open the circuit.")
-    failure_threshold: NonzeroCount = Field(
-        default=5, description="Failures in a row that open it."
-    )
-    recovery_timeout: Wait = Field(
-        default=30, description="How long it stays open before a probe is let through."
-    )
-    half_open_requests: NonzeroCount = Field(
-        default=1, description="Probes at a time while half-open."
-    )
-
-
 class ProxyConfig(Section):
     """One route and the upstream behind it. Set either `upstream` or `upstreams`."""
 
@@ -130,8 +116,11 @@ class ProxyConfig(Section):
         default=None, description="Where requests go: http://host:port/base."
     )
     upstreams: Annotated[
-        tuple[UpstreamUrl, ...], Field(strict=False, max_length=256), Kind("list of URLs")
-    ] = Field(default=(), description="The same, as a list.")
+        tuple[UpstreamUrl, ...], Field(strict=False, max_length=64), Kind("list of URLs")
+    ] = Field(
+        default=(),
+        description="The same, as a list; `load_balancing` says which one gets a request.",
+    )
     strip_path: bool = Field(
         default=True, description="Whether `path` is taken off before the request is forwarded."
     )
@@ -166,7 +155,10 @@ class ProxyConfig(Section):
         default="pass",
         description="`strip` removes Accept-Encoding, so that the upstream answers uncompressed.",
     )
+    queue: QueueConfig | None = None
     circuit_breaker: BreakerConfig = BreakerConfig()
+    retry: RetryConfig | None = None
+    load_balancing: LoadBalancingConfig = LoadBalancingConfig()
     timeout: UpstreamTimeout = UpstreamTimeout()
 
     def upstream_urls(self) -> tuple[str, ...]:

@@ -30,16 +30,8 @@ def _given(value: object) -> bool:
     return value is not None
 
 
-def _is_true(value: object) -> bool:
-    return value is True
-
-
 def _is_https(value: object) -> bool:
     return isinstance(value, str) and value.lower().startswith("https:")
-
-
-def _several(value: object) -> bool:
-    return isinstance(value, list | tuple) and len(value) > 1
 
 
 def _is_restricted(value: object) -> bool:
@@ -54,10 +46,6 @@ NOT_YET = (
     NotYet(("proxy_from_environment",), _given, "a forward proxy to the upstream"),
     NotYet(("proxies", "*", "upstream"), _is_https, "an https upstream"),
     NotYet(("proxies", "*", "upstreams", "*"), _is_https, "an https upstream"),
-    NotYet(("proxies", "*", "upstreams"), _several, "more than one upstream"),
-    NotYet(("proxies", "*", "load_balancing"), _given, "load balancing"),
-    NotYet(("proxies", "*", "queue"), _given, "a waiting queue"),
-    NotYet(("proxies", "*", "circuit_breaker", "enabled"), _is_true, "a circuit breaker"),
     NotYet(("proxies", "*", "access_rule"), _is_restricted, 'an access rule other than "true"'),
 )
 

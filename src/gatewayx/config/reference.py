@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from types import NoneType
 from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel
@@ -90,6 +91,8 @@ def _section_of(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
         return annotation, False
     if get_origin(annotation) is tuple:
         return _section_of(get_args(annotation)[0])[0], True
+    if NoneType in get_args(annotation):
+        return _section_of(get_args(annotation)[0])
     return None, False
 
 

@@ -17,6 +17,8 @@ Finding = tuple[Location, str]
 def findings(data: object) -> Iterator[Finding]:
     """Every broken rule."""
     yield from _one_upstream_key(data)
+    yield from _a_weight_each(data)
+    yield from _queue_behind_limit(data)
     yield from _distinct_proxies(data)
     yield from _distinct_addresses(data)
 
@@ -35,6 +37,23 @@ def _one_upstream_key(data: object) -> Iterator[Finding]:
             yield ("proxies", index), "upstream is required"
         elif len(given) == 2:
             yield ("proxies", index, "upstreams"), "is given beside upstream: set one of them"
+
+
+def _a_weight_each(data: object) -> Iterator[Finding]:
+    for index, proxy in _items(data, "proxies"):
+        balancing = proxy.get("load_balancing")
+        weights = balancing.get("weights") if isinstance(balancing, dict) else None
+        upstreams = proxy.get("upstreams")
+        count = len(upstreams) if isinstance(upstreams, list | tuple) and upstreams else 1
+        if isinstance(weights, list | tuple) and weights and len(weights) != count:
+            place = ("proxies", index, "load_balancing", "weights")
+            yield place, f"has {len(weights)} weights for {count} upstreams"
+
+
+def _queue_behind_limit(data: object) -> Iterator[Finding]:
+    for index, proxy in _items(data, "proxies"):
+        if proxy.get("queue") is not None and not proxy.get("max_concurrent"):
+            yield ("proxies", index, "queue"), "needs max_concurrent: without it nothing waits"
 
 
 def _distinct_proxies(data: object) -> Iterator[Finding]:

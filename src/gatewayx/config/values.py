@@ -295,6 +295,7 @@ Size = Annotated[
 NonzeroSize = Annotated[Size, Field(ge=1024)]
 Count = Annotated[int, Field(ge=0, le=1_000_000), Kind("count")]
 NonzeroCount = Annotated[int, Field(ge=1, le=1_000_000), Kind("count above 0")]
+StatusCode = Annotated[int, Field(ge=100, le=599)]
 Label = Annotated[str, AfterValidator(label), Kind("name")]
 HostName = Annotated[str, AfterValidator(host_name), Kind("host")]
 ListenAddress = Annotated[str, AfterValidator(listen_address), Kind("host:port")]

@@ -278,8 +278,17 @@ class Supervisor:
             buffer_size=self._config.buffers.size,
             buffers_per_read=self._config.buffers.per_read,
             drain_seconds=self._config.drain_timeout,
-            config=self._compiled,
+            config=self._share(),
         )
+
+    def _share(self) -> dict[str, Any]:
+        """One worker's part: bounds that are meant for the whole gateway are divided."""
+        pool = self._compiled["upstream_pool"]
+        workers = len(self._wake_fds)
+        return {
+            **self._compiled,
+            "upstream_pool": {key: -(-bound // workers) for key, bound in pool.items()},
+        }
 
     def _bury(self, slot: int) -> None:
         """Set right what a dead worker left in shared memory, and let others use what it held."""

@@ -1,0 +1,162 @@
+//! When each side is read, and when each wait ends.
+//!
+//! One rule: whoever is waited for has a deadline. A side that is not read cannot make progress, so its clock
+//! stands still and the one of the peer that blocks it runs.
+
+use crate::downstream::DownstreamPhase;
+use crate::engine::{Engine, after};
+use crate::output::{Action, ConnId};
+use crate::slab::Key;
+use crate::timers::NEVER;
+use crate::upstream::UpstreamPhase;
+
+/// Pipelined bytes that are kept while a response is under way; then the connection is not read.
+const PIPELINE_MAX_BYTES: usize = 32 * 1024;
+
+/// Timer entries that are always allowed; see [`Engine::tidy_timers`].
+const TIMERS_SLACK_COUNT: usize = 64;
+
+impl Engine {
+    /// After anything that may let a caller's connection go on: reads on, or stops reading.
+    pub(crate) fn settle_downstream(&mut self, now_ns: u64, key: Key) {
+        let Some(downstream) = self.downstreams.find(key) else {
+            return;
+        };
+        if downstream.inbuf.is_empty() {
+            self.regulate_downstream(now_ns, key);
+        } else {
+            self.reread_downstream(now_ns, key);
+        }
+    }
+
+    /// Reads from a caller exactly while what it sends can be used or kept within bounds.
+    pub(crate) fn regulate_downstream(&mut self, now_ns: u64, key: Key) {
+        let high_water_bytes = self.cfg.buffer.high_water_bytes;
+        let Some(downstream) = self.downstreams.find(key) else {
+            return;
+        };
+        let reads = match downstream.phase {
+            DownstreamPhase::Head => downstream.unsent_bytes <= high_water_bytes,
+            DownstreamPhase::Response => downstream.inbuf.len() < PIPELINE_MAX_BYTES,
+            DownstreamPhase::Discard | DownstreamPhase::Linger => true,
+            DownstreamPhase::RequestBody | DownstreamPhase::Tunnel => {
+                match downstream
+                    .exchange
+                    .upstream
+                    .map(|upstream| &self.upstreams[upstream])
+                {
+                    Some(upstream) if upstream.phase != UpstreamPhase::Connecting => {
+                        upstream.unsent_bytes <= high_water_bytes
+                    }
+                    // Nobody takes the body yet; reading on is how a caller's leaving is noticed.
+                    _ => downstream.inbuf.len() < PIPELINE_MAX_BYTES,
+                }
+            }
+        };
+        if reads != downstream.reading_paused {
+            return;
+        }
+        downstream.reading_paused = !reads;
+        let in_body = downstream.phase == DownstreamPhase::RequestBody
+            && downstream.exchange.upstream.is_some_and(|upstream| {
+                self.upstreams[upstream].phase != UpstreamPhase::Connecting
+            });
+        let conn = ConnId::Downstream(key);
+        self.out.push_action(if reads {
+            Action::ResumeReading(conn)
+        } else {
+            Action::PauseReading(conn)
+        });
+        let downstream = &self.downstreams[key];
+        if downstream.phase == DownstreamPhase::Head {
+            // The clock of the next request stands still while it could not be heard.
+            let wait_ms = match (reads, downstream.head_begun || !downstream.inbuf.is_empty()) {
+                (false, _) => self.cfg.downstream.write_idle_ms,
+                (true, true) => self.cfg.downstream.request_head_ms,
+                (true, false) => self.cfg.downstream.keep_alive_ms,
+            };
+            self.set_phase_deadline(key, after(now_ns, wait_ms));
+        }
+        if in_body {
+            // A caller that is not read cannot make progress; then the peer that blocks it has the deadline.
+            let downstream = &self.downstreams[key];
+            let exchange = &downstream.exchange;
+            let wait_ms = if reads {
+                self.cfg.downstream.request_body_idle_ms
+            } else if downstream.unsent_bytes > 0 {
+                self.cfg.downstream.write_idle_ms
+            } else if exchange.response_started {
+                exchange
+                    .proxy
+                    .as_ref()
+                    .map_or(0, |proxy| proxy.cfg.timeout.body_idle_ms)
+            } else {
+                0
+            };
+            self.set_phase_deadline(key, after(now_ns, wait_ms));
+        }
+    }
+
+    /// Reads from a target exactly while the caller takes what it sends.
+    pub(crate) fn regulate_upstream(&mut self, now_ns: u64, key: Key) {
+        let high_water_bytes = self.cfg.buffer.high_water_bytes;
+        let upstream = &mut self.upstreams[key];
+        let reads = match upstream.phase {
+            UpstreamPhase::ResponseBody | UpstreamPhase::Tunnel => upstream
+                .downstream
+                .is_none_or(|key| self.downstreams[key].unsent_bytes <= high_water_bytes),
+            _ => true,
+        };
+        if reads != upstream.reading_paused || upstream.phase == UpstreamPhase::Connecting {
+            return;
+        }
+        upstream.reading_paused = !reads;
+        if upstream.phase == UpstreamPhase::ResponseBody {
+            let idle_ms = upstream.proxy.cfg.timeout.body_idle_ms;
+            let deadline_ns = if reads { after(now_ns, idle_ms) } else { NEVER };
+            self.timers
+                .set(ConnId::Upstream(key), &mut upstream.timer, deadline_ns);
+        }
+        let conn = ConnId::Upstream(key);
+        self.out.push_action(if reads {
+            Action::ResumeReading(conn)
+        } else {
+            Action::PauseReading(conn)
+        });
+    }
+
+    /// Entries of closed connections stay in the heap until they come due; when they outnumber the living they
+    /// are swept out, so that the heap follows the number of connections and not the length of time-outs. The last
+    /// caller to leave takes all of them along.
+    pub(crate) fn tidy_timers(&mut self) {
+        let connections_count = self.downstreams.len() + self.upstreams.len();
+        let busy = !self.downstreams.is_empty();
+        if busy && self.timers.len() <= TIMERS_SLACK_COUNT + 4 * connections_count {
+            return;
+        }
+        let (downstreams, upstreams) = (&mut self.downstreams, &mut self.upstreams);
+        self.timers.retain(|at_ns, conn| {
+            let timer = match conn {
+                ConnId::Downstream(key) => downstreams.find(key).map(|downstream| downstream.timer),
+                ConnId::Upstream(key) => upstreams.find(key).map(|upstream| upstream.timer),
+            };
+            timer.is_some_and(|timer| timer.is_scheduled_at(at_ns))
+        });
+    }
+
+    #[inline]
+    pub(crate) fn set_phase_deadline(&mut self, key: Key, deadline_ns: u64) {
+        let downstream = &mut self.downstreams[key];
+        downstream.phase_deadline_ns = deadline_ns;
+        let earlier_ns = deadline_ns.min(downstream.total_deadline_ns);
+        self.timers
+            .set(ConnId::Downstream(key), &mut downstream.timer, earlier_ns);
+    }
+
+    #[inline]
+    pub(crate) fn set_upstream_deadline(&mut self, key: Key, deadline_ns: u64) {
+        let upstream = &mut self.upstreams[key];
+        self.timers
+            .set(ConnId::Upstream(key), &mut upstream.timer, deadline_ns);
+    }
+}

@@ -1,0 +1,145 @@
+"""What keeps a fragile upstream alive: queue, circuit breaker, retries, load balancing.
+
+All of it is off unless it is asked for.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from gatewayx.config.section import Section
+from gatewayx.config.values import (
+    Count,
+    Duration,
+    HeaderName,
+    Kind,
+    NonzeroCount,
+    Size,
+    StatusCode,
+    Wait,
+)
+
+BreakerCount = Annotated[int, Field(ge=1, le=255), Kind("count from 1 to 255")]
+Weight = Annotated[int, Field(ge=1, le=1000)]
+
+
+class QueueConfig(Section):
+    """Where requests over `max_concurrent` wait. Without it they are refused at once: 429."""
+
+    size: NonzeroCount = Field(
+        default=100,
+        description="Requests that wait, in each worker. Over it: 429, `queue_full`.",
+    )
+    timeout: Wait = Field(default=5, description="Longest wait. Past it: 503, `queue_timeout`.")
+    order: Annotated[Literal["fifo", "lifo"], Kind("`fifo` or `lifo`")] = Field(
+        default="fifo",
+        description="Who is served first. `lifo` serves those whose callers still wait, at the "
+        "price of those who have waited longest.",
+    )
+    priority_header: HeaderName | None = Field(
+        default=None,
+        description="A request field with a digit, 0 to 9: the higher are served before the lower.",
+    )
+
+
+class BreakerConfig(Section):
+    """The circuit breaker of a proxy, one for all workers. Open: 503, `circuit_open`."""
+
+    enabled: bool = Field(default=False, description="Whether failures open the circuit.")
+    failure_threshold: BreakerCount = Field(
+        default=5, description="Failures in a row that open it."
+    )
+    recovery_timeout: Wait = Field(
+        default=30, description="How long it stays open before a probe is let through."
+    )
+    half_open_requests: BreakerCount = Field(
+        default=1, description="Probes that are let through and must succeed to close it."
+    )
+    failure_statuses: Annotated[
+        tuple[StatusCode, ...], Field(strict=False, max_length=100), Kind("list of status codes")
+    ] = Field(
+        default=(),
+        description="Responses that are failures, beside failed connections and time-outs; none ="
+        " every 5xx.",
+    )
+    header: bool = Field(
+        default=False, description="Whether responses tell the state in X-Circuit-Breaker."
+    )
+
+
+RetryCondition = Literal["connect_failure", "reset", "timeout"]
+
+
+class RetryConfig(Section):
+    """Which failed attempts are repeated. A request that the upstream may have executed is repeated
+    only if its method is idempotent.
+    """
+
+    attempts: Annotated[int, Field(ge=2, le=10), Kind("count from 2 to 10")] = Field(
+        default=2, description="Attempts in all, the first one included."
+    )
+    retry_on: Annotated[
+        tuple[RetryCondition, ...],
+        Field(strict=False),
+        Kind("list of `connect_failure`, `reset`, `timeout`"),
+    ] = Field(
+        default=("connect_failure", "reset"),
+        description="Failures that are repeated: no connection, a connection that ended without a "
+        "response, no response head in time.",
+    )
+    statuses: Annotated[
+        tuple[StatusCode, ...], Field(strict=False, max_length=100), Kind("list of status codes")
+    ] = Field(default=(), description="Responses that are repeated.")
+    backoff: Wait = Field(
+        default=0.025,
+        description="Wait before the second attempt, doubled for each that follows; half of it is "
+        "drawn at random.",
+    )
+    backoff_max: Wait = Field(default=1, description="Longest such wait.")
+    budget_percent: Annotated[int, Field(ge=0, le=100), Kind("percent")] = Field(
+        default=20, description="Retries as a share of the requests of the last ten seconds."
+    )
+    budget_floor: Count = Field(
+        default=3, description="Retries in ten seconds that are allowed whatever the traffic."
+    )
+    body_max: Size = Field(
+        default=64 << 10, description="Largest request body that is kept to be sent again."
+    )
+
+
+class EjectionConfig(Section):
+    """When an upstream is set aside for the failures of its answers."""
+
+    failures: Count = Field(default=0, description="Failures in a row. 0 = never.")
+    time: Wait = Field(
+        default=30, description="How long, times the number of times that it has happened."
+    )
+    time_max: Wait = Field(default=300, description="Longest time.")
+    percent_max: Annotated[int, Field(ge=0, le=100), Kind("percent")] = Field(
+        default=50, description="Most upstreams that are aside at once; never the last one."
+    )
+
+
+Algorithm = Literal["round_robin", "least_connections", "random_of_two", "consistent_hash"]
+
+
+class LoadBalancingConfig(Section):
+    """How one of several upstreams is chosen, in each worker."""
+
+    algorithm: Annotated[
+        Algorithm,
+        Kind("`round_robin`, `least_connections`, `random_of_two` or `consistent_hash`"),
+    ] = Field(default="round_robin", description="By which rule.")
+    weights: Annotated[
+        tuple[Weight, ...], Field(strict=False, max_length=64), Kind("list of counts")
+    ] = Field(default=(), description="Share of each of `upstreams`; none = the same for all.")
+    hash_header: HeaderName | None = Field(
+        default=None,
+        description="What `consistent_hash` hashes; none = the caller's address.",
+    )
+    slow_start: Duration = Field(
+        default=0, description="How long an upstream that comes back gets less than its share."
+    )
+    ejection: EjectionConfig = EjectionConfig()
