@@ -126,13 +126,10 @@ class Segment:
     span_s: int
     from_s: int
     to_s: int
+    settled: bool = False
+    """Whether the rows seldom change: all but the newest row, which has a segment of its own."""
     snapshot_count: int = 0
     """Snapshots folded into the rows: equal segments with equal counts hold equal rows."""
-
-    @property
-    def settled(self) -> bool:
-        """Whether the rows seldom change: all but the newest row of a plan, which has its own."""
-        return self.to_s - self.from_s > self.span_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,10 +212,11 @@ def _cover(
                 remaining.append((start, end))
                 continue
             # The newest row changes with every fold; the rows before it are settled.
-            newest = last - span_ms
+            newest = last - span_ms if end == to_ms else last
             if first < newest:
-                segments.append(Segment(span_s, first // 1000, newest // 1000))
-            segments.append(Segment(span_s, newest // 1000, last // 1000))
+                segments.append(Segment(span_s, first // 1000, newest // 1000, settled=True))
+            if newest < last:
+                segments.append(Segment(span_s, newest // 1000, last // 1000))
             remaining += [part for part in ((start, first), (last, end)) if part[0] < part[1]]
         rest = remaining
     return tuple(segments), rest
