@@ -8,6 +8,12 @@ import pytest
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also run what takes minutes")
     parser.addoption(
+        "--gateway",
+        default="embedded",
+        choices=["embedded", "process"],
+        help="how the integration tests run the gateway: in their own loop, or as a server",
+    )
+    parser.addoption(
         "--hostile-proxy",
         default="gatewayx",
         choices=["gatewayx", "nginx", "haproxy", "envoy"],

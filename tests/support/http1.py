@@ -54,9 +54,12 @@ class Request:
     body: bytes = b""
     trailers: bytes = b""
 
-    def value(self, name: bytes) -> bytes | None:
-        found = values(self.fields, name)
+    def value(self, name: bytes | str) -> bytes | None:
+        found = self.values(name)
         return found[0] if found else None
+
+    def values(self, name: bytes | str) -> list[bytes]:
+        return values(self.fields, name.encode() if isinstance(name, str) else name)
 
 
 @dataclass(slots=True)
@@ -76,8 +79,11 @@ class Response:
     oddities: list[str] = field(default_factory=list)
 
     def value(self, name: bytes | str) -> bytes | None:
-        found = values(self.fields, name.encode() if isinstance(name, str) else name)
+        found = self.values(name)
         return found[0] if found else None
+
+    def values(self, name: bytes | str) -> list[bytes]:
+        return values(self.fields, name.encode() if isinstance(name, str) else name)
 
     @property
     def announces_close(self) -> bool:
@@ -142,6 +148,22 @@ def _canonical_chunks(raw: bytes, at: int) -> tuple[bytes, bytes, int] | None:
     return bytes(body), trailers, end + 4
 
 
+def read_canonical_head(head: bytes) -> tuple[Request, int | None]:
+    """A request head, up to and with its empty line, and the length of the body: None is chunked.
+
+    Raises:
+        NotCanonical: when some parser could read it in another way.
+    """
+    first, *lines = head.removesuffix(b"\r\n\r\n").split(b"\r\n")
+    line = _REQUEST_LINE.match(first)
+    if line is None:
+        raise NotCanonical(f"request line {first[:80]!r}")
+    fields = _canonical_fields(lines)
+    if len(values(fields, b"host")) != 1:
+        raise NotCanonical(f"host {values(fields, b'host')!r}")
+    return Request(line[1], line[2], fields, head), _body_length(fields)
+
+
 def read_canonical_requests(raw: bytes) -> tuple[list[Request], bytes]:
     """All whole requests in `raw`, and what is left: the beginning of one that did not end.
 
@@ -154,17 +176,7 @@ def read_canonical_requests(raw: bytes) -> tuple[list[Request], bytes]:
         end = raw.find(b"\r\n\r\n", at)
         if end < 0:
             return requests, raw[at:]
-        head = raw[at : end + 4]
-        first, *lines = raw[at:end].split(b"\r\n")
-        line = _REQUEST_LINE.match(first)
-        if line is None:
-            raise NotCanonical(f"request line {first[:80]!r}")
-        fields = _canonical_fields(lines)
-        hosts = values(fields, b"host")
-        if len(hosts) != 1:
-            raise NotCanonical(f"host {hosts!r}")
-        request = Request(line[1], line[2], fields, head)
-        length = _body_length(fields)
+        request, length = read_canonical_head(raw[at : end + 4])
         if length is None:
             chunks = _canonical_chunks(raw, end + 4)
             if chunks is None:
