@@ -67,6 +67,7 @@ impl Engine {
                 | Reason::BodyTimeout
                 | Reason::NotImplemented
                 | Reason::UpgradeNotAllowed
+                | Reason::BodyTooLarge
         );
         let body_left = match exchange.body {
             Body::Done => false,
