@@ -67,7 +67,8 @@ test: setup peers ## Everything that continuous integration runs
 
 .PHONY: peers
 peers:
-	@scripts/system-packages.sh nginx:nginx-light haproxy:haproxy
+	@scripts/system-packages.sh nginx:nginx-light haproxy:haproxy prometheus:prometheus \
+	    initdb:postgresql
 
 .PHONY: lint
 lint: setup ## Formatting, lints and types; warnings are errors
@@ -97,7 +98,10 @@ coverage: setup peers ## Python tests with the lines that none of them ran
 	$(BIN)/coverage report
 
 .PHONY: bench
-bench: setup peers ## Measure the gateway beside nginx, HAProxy, Envoy; writes benchmarks/results
+bench: setup peers ## Measure the parts, then the gateway beside nginx, HAProxy and Envoy
+	@scripts/system-packages.sh wrk:wrk taskset:util-linux
+	cargo bench --quiet --locked --package gatewayx-telemetry --package gatewayx-http
+	$(BIN)/pytest -q benchmarks/primitives
 	$(BIN)/python -m benchmarks.proxy
 
 # Keeping

@@ -2,7 +2,10 @@
 # Sees to it that commands of the system are there: scripts/system-packages.sh COMMAND:PACKAGE...
 # As root on Debian the missing packages are installed; otherwise one line says what to install.
 set -euo pipefail
-PATH="$PATH:/usr/sbin:/sbin"
+# Debian keeps PostgreSQL's programs out of the way, by version.
+for directory in /usr/sbin /sbin /usr/lib/postgresql/*/bin; do
+    PATH="$PATH:$directory"
+done
 
 missing=()
 for pair in "$@"; do
