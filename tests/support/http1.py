@@ -22,6 +22,7 @@ _FIELD = re.compile(
     + rb"): ?((?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?)\Z"
 )
 _LENIENT_FIELD = re.compile(rb"([^:]*?)[ \t]*:[ \t]*(.*?)[ \t]*\Z", re.DOTALL)
+_BARE_LF = re.compile(rb"(?<!\r)\n")
 _LENGTH = re.compile(rb"(?:0|[1-9][0-9]*)\Z")
 _CHUNK_SIZE = re.compile(rb"(?:0|[1-9a-fA-F][0-9a-fA-F]*)\Z")
 _STATUS_LINE = re.compile(rb"HTTP/([0-9])\.([0-9]) ([0-9]{3,})(?: ([^\r\n]*))?\Z")
@@ -175,6 +176,8 @@ def read_canonical_requests(raw: bytes) -> tuple[list[Request], bytes]:
     while at < len(raw):
         end = raw.find(b"\r\n\r\n", at)
         if end < 0:
+            if _BARE_LF.search(raw, at):
+                raise NotCanonical(f"bare LF in {raw[at : at + 80]!r}")
             return requests, raw[at:]
         request, length = read_canonical_head(raw[at : end + 4])
         if length is None:
