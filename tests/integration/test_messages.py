@@ -10,10 +10,10 @@ from tests.integration.conftest import Connect, Serve
 from tests.support.caller import error_of
 from tests.support.http1 import Request
 from tests.support.serving import settled
-from tests.support.upstream import ScriptedUpstream, UpstreamConnection, chunk
+from tests.support.upstream import Handler, ScriptedUpstream, UpstreamConnection, chunk
 
 
-def answer_with(raw: bytes, *, close: bool = False):  # type: ignore[no-untyped-def]
+def answer_with(raw: bytes, *, close: bool = False) -> Handler:
     """A handler that writes these bytes."""
 
     async def handler(_: Request, connection: UpstreamConnection) -> None:
@@ -269,16 +269,27 @@ async def test_a_body_until_the_close_is_whole_for_the_caller(
 
 
 @pytest.mark.parametrize(
-    "status_line", [b"HTTP/1.1 200", b"HTTP/1.1 200 ", b"HTTP/1.1 799 Own", b"HTTP/1.0 200 OK"]
+    ("head", "oddities"),
+    [
+        (b"HTTP/1.1 200\r\nContent-Length: 5", 1),
+        # RFC 9112 section 4: the reason may be empty, its space may not be missing.
+        (b"HTTP/1.1 200 \r\nContent-Length: 5", 0),
+        (b"HTTP/1.1 799 Own\r\nContent-Length: 5", 1),
+        (b"HTTP/1.0 200 OK", 1),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5", 0),
+    ],
 )
 async def test_harmless_oddities_are_passed_on_and_counted(
-    status_line: bytes, upstream: ScriptedUpstream, serve: Serve, connect: Connect
+    head: bytes, oddities: int, upstream: ScriptedUpstream, serve: Serve, connect: Connect
 ) -> None:
-    raw = status_line + b"\r\ncOnTeNt-LeNgTh: 5\r\n\r\nhello"
-    upstream.on("/odd", answer_with(raw, close=True))
-    caller = await connect(await serve())
+    upstream.on("/odd", answer_with(head + b"\r\n\r\nhello", close=True))
+    gateway = await serve()
+    caller = await connect(gateway)
     response = await caller.get("/odd")
-    assert (response.status, response.body) == (int(status_line.split()[1]), b"hello")
+    assert (response.status, response.body) == (int(head.split()[1]), b"hello")
+    samples = await gateway.metrics()
+    assert samples.total("gateway_upstream_oddities_total") == oddities
+    assert samples.total("gateway_errors_total", type="bad_response") == 0
 
 
 async def test_an_early_answer_ends_the_exchange(
