@@ -32,6 +32,7 @@ class KnownState:
     config: GatewayConfig = field(default_factory=lambda: validate(CONFIG, {"KEY": "k"}))
     rows: list[tuple[Any, ...]] = field(default_factory=list)
     accepts: bool = True
+    reload_error: Exception | None = None
 
     def metrics(self) -> list[tuple[Any, ...]]:
         return self.rows
@@ -41,6 +42,11 @@ class KnownState:
 
     def workers(self) -> list[WorkerStatus]:
         return [WorkerStatus(slot=0, pid=4711, state="serving", restarts=2)]
+
+    async def reload(self) -> dict[str, Any]:
+        if self.reload_error is not None:
+            raise self.reload_error
+        return {"added": ["new"]}
 
 
 ROWS: list[tuple[Any, ...]] = [

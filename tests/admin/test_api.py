@@ -8,6 +8,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from gatewayx import __version__
+from gatewayx.admin import ReloadError
+from gatewayx.config import ConfigError, Fault
 from tests.admin.conftest import TOKEN, Answer, KnownState, ask_at
 
 PROTECTED = [
@@ -170,3 +172,21 @@ async def test_a_failing_source_is_an_error_and_not_the_end(port: int, state: Kn
     assert json.loads(answer.body)["reason"] == "internal_error"
     state.rows[:] = good
     assert (await ask_as_superuser(port, "/api/gateway/metrics")).status == 200
+
+
+async def test_a_reload_tells_what_has_changed(port: int) -> None:
+    answer = await ask(port, "/api/gateway/reload", method="POST", Authorization=f"Bearer {TOKEN}")
+    assert (answer.status, json.loads(answer.body)) == (200, {"changes": {"added": ["new"]}})
+    assert (await ask(port, "/api/gateway/reload", method="POST")).status == 401
+
+
+async def test_a_reload_that_is_refused_tells_why(port: int, state: KnownState) -> None:
+    state.reload_error = ConfigError([Fault("proxies", "is wrong", "a.yaml", 3, 5)])
+    answer = await ask(port, "/api/gateway/reload", method="POST", Authorization=f"Bearer {TOKEN}")
+    assert answer.status == 422
+    assert json.loads(answer.body)["faults"] == [
+        {"path": "proxies", "message": "is wrong", "file": "a.yaml", "line": 3, "column": 5}
+    ]
+    state.reload_error = ReloadError("cannot listen")
+    answer = await ask(port, "/api/gateway/reload", method="POST", Authorization=f"Bearer {TOKEN}")
+    assert (answer.status, json.loads(answer.body)["details"]) == (409, "cannot listen")

@@ -6,6 +6,7 @@ loop, which carries no traffic. No page refers to anything outside the gateway.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -17,8 +18,9 @@ from gatewayx.admin.answer import error_answer
 from gatewayx.admin.auth import BearerWall
 from gatewayx.admin.metrics import Exposition, as_json
 from gatewayx.admin.redact import shown_proxy
-from gatewayx.admin.state import AdminState
+from gatewayx.admin.state import AdminState, ReloadError
 from gatewayx.admin.superuser import SuperuserToken
+from gatewayx.config import ConfigError
 
 
 def create_app(state: AdminState, token: SuperuserToken) -> FastAPI:
@@ -55,6 +57,17 @@ def create_app(state: AdminState, token: SuperuserToken) -> FastAPI:
     async def stats() -> dict[str, Any]:
         return {"workers": list(state.workers()), "metrics": as_json(state.metrics())}
 
+    @app.post("/api/gateway/reload", summary="Read the configuration again", responses=_REFUSALS)
+    async def reload() -> Response:
+        try:
+            return JSONResponse({"changes": await state.reload()})
+        except ConfigError as error:
+            faults = [asdict(fault) for fault in error.faults]
+            details = "the configuration has faults; nothing changed"
+            return error_answer(422, details, "invalid", faults=faults)
+        except ReloadError as error:
+            return error_answer(409, str(error), "not_reloaded")
+
     return app
 
 
@@ -69,5 +82,10 @@ async def _http_error(request: Request, error: Exception) -> Response:
 async def _internal_error(request: Request, error: Exception) -> Response:
     return error_answer(500, "the gateway's log tells more", "internal_error")
 
+
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    409: {"description": "Valid, but it cannot be put in force; nothing changed"},
+    422: {"description": "Every fault of the configuration; nothing changed"},
+}
 
 _REASONS = {404: "not_found", 405: "method_not_allowed"}

@@ -72,3 +72,17 @@ class AdminState(Protocol):
     def workers(self) -> Sequence[WorkerStatus]:
         """Every worker slot."""
         ...
+
+    async def reload(self) -> dict[str, Any]:
+        """Read the configuration again and put it in force; what has changed.
+
+        Raises:
+            ConfigError: With every fault of the file.
+            ReloadError: When it is valid and cannot be put in force.
+            Nothing has changed in either case.
+        """
+        ...
+
+
+class ReloadError(Exception):
+    """A configuration cannot be put in force now; the text says why."""

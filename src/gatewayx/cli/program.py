@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -45,27 +46,55 @@ def serve(
     """
     from gatewayx.config import ConfigError, for_upstream, load_file, override
 
+    if (path is None) == (upstream is None):
+        raise click.UsageError("give either -c FILE or --upstream URL")
+
+    def load() -> GatewayConfig:
+        config = load_file(path) if path is not None else for_upstream(upstream or "")
+        return override(config, listen=listen, admin=admin, workers=workers)
+
     try:
-        if path is not None and upstream is None:
-            config = load_file(path)
-        elif upstream is not None and path is None:
-            config = for_upstream(upstream)
-        else:
-            raise click.UsageError("give either -c FILE or --upstream URL")
-        config = override(config, listen=listen, admin=admin, workers=workers)
-        return _run(config, path)
+        return _run(load(), None if path is None else load)
     except ConfigError as error:
         return report.faults(error.faults)
 
 
-def _run(config: GatewayConfig, path: Path | None) -> int:
+def _run(config: GatewayConfig, load: Callable[[], GatewayConfig] | None) -> int:
     from gatewayx.server.sockets import ListenError
     from gatewayx.server.supervisor import serve as run
 
     try:
-        return run(config, config_path=path, say=report.say)
+        return run(config, load=load, say=report.say)
     except (ListenError, OSError) as error:
         return report.failure(error)
+
+
+@program.command()
+@click.option(
+    "--admin",
+    metavar="ADDRESS",
+    default="127.0.0.1:9901",
+    show_default=True,
+    help="Where the admin API listens.",
+)
+@click.option(
+    "--token",
+    envvar="GATEWAYX_ADMIN_TOKEN",
+    required=True,
+    help="The superuser token; also taken from GATEWAYX_ADMIN_TOKEN.",
+)
+def reload(admin: str, token: str) -> int:
+    """Have a running gateway read its configuration again.
+
+    Prints what has changed. A file with faults changes nothing; every fault is printed.
+    """
+    from gatewayx.cli.client import AdminClient, AdminError
+
+    try:
+        answer = AdminClient(admin, token).post("/api/gateway/reload")
+    except AdminError as error:
+        return report.refusal(error)
+    return report.changes(answer["changes"])
 
 
 @program.command()

@@ -10,9 +10,10 @@ import platform
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gatewayx.cli.client import AdminError
     from gatewayx.config import Fault, GatewayConfig
 
 DONE, FAILED, WRONG_USE = 0, 1, 2
@@ -50,6 +51,23 @@ def faults(found: Sequence[Fault]) -> int:
         )
     console.print(Text(f"{_count(len(found), 'fault')}. Nothing was changed.", "red"))
     return WRONG_USE
+
+
+def refusal(error: AdminError) -> int:
+    """Say what a gateway refused; its faults are those of a file."""
+    from gatewayx.config import Fault
+
+    if error.faults:
+        return faults([Fault(**fault) for fault in error.faults])
+    return failure(error)
+
+
+def changes(found: dict[str, Any]) -> int:
+    """Print what a reload has changed."""
+    from gatewayx.server.reload import Changes
+
+    print(Changes(**found))
+    return DONE
 
 
 def valid(path: Path, config: GatewayConfig) -> int:

@@ -16,12 +16,18 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from gatewayx import _native
-from gatewayx.admin import AdminServer, SuperuserToken, WorkerStatus, create_app, load_token
-from gatewayx.config import ConfigError, GatewayConfig, compile_engine, load_file
+from gatewayx.admin import (
+    AdminServer,
+    ReloadError,
+    SuperuserToken,
+    WorkerStatus,
+    create_app,
+    load_token,
+)
+from gatewayx.config import ConfigError, GatewayConfig, compile_engine
 from gatewayx.server.blocks import Blocks, series
 from gatewayx.server.control import Channel, Orders
 from gatewayx.server.reload import Changes, changes
@@ -40,6 +46,7 @@ KILL_SECONDS = 5.0
 """What a worker gets on top of its drain time before it is ended."""
 
 Say = Callable[[str], None]
+Load = Callable[[], GatewayConfig]
 
 
 class Worker:
@@ -150,7 +157,10 @@ class Worker:
 class Supervisor:
     """Everything that `gatewayx serve` runs, between `start` and `stop`. Is the `AdminState`."""
 
-    def __init__(self, config: GatewayConfig, token: SuperuserToken) -> None:
+    def __init__(
+        self, config: GatewayConfig, token: SuperuserToken, load: Load | None = None
+    ) -> None:
+        self._load = load
         self._config = config
         self._token = token
         self._compiled = compile_engine(config, os.environ)
@@ -207,7 +217,18 @@ class Supervisor:
             say(f"listening on {url(listening)}")
         say(f"admin on {url(admin_listening)}")
 
-    async def reload(self, config: GatewayConfig) -> Changes:
+    async def reload(self) -> dict[str, Any]:
+        """Read the file again and put it in force; see `AdminState`."""
+        if self._load is None:
+            raise ReloadError("the gateway was started without a file: there is nothing to reload")
+        try:
+            found = await self.change_to(self._load())
+        except (ListenError, ValueError) as error:
+            raise ReloadError(str(error)) from None
+        log.info("reloaded: %s", found)
+        return asdict(found)
+
+    async def change_to(self, config: GatewayConfig) -> Changes:
         """Put another configuration in force, in every worker, between two of its events.
 
         Proxies that stay keep their counters, limiter, breaker and open connections. `workers`,
@@ -297,8 +318,8 @@ class Supervisor:
             os.eventfd_write(fd, 1)
 
 
-def serve(config: GatewayConfig, *, config_path: Path | None = None, say: Say = print) -> int:
-    """Serve until SIGTERM or SIGINT; the exit status.
+def serve(config: GatewayConfig, *, load: Load | None = None, say: Say = print) -> int:
+    """Serve until SIGTERM or SIGINT; the exit status. `load` reads the configuration again.
 
     Raises:
         ConfigError: When a value that only the environment has is missing.
@@ -306,11 +327,11 @@ def serve(config: GatewayConfig, *, config_path: Path | None = None, say: Say = 
     """
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO)
     token = load_token(config.admin, os.environ)
-    supervisor = Supervisor(config, token)
+    supervisor = Supervisor(config, token, load)
 
     async def run() -> int:
         stopped = asyncio.Event()
-        with _signals(supervisor, stopped, config_path):
+        with _signals(supervisor, stopped):
             await supervisor.start(say)
             if token.made:
                 say(f"admin token (made for this run): {token.text}")
@@ -323,9 +344,7 @@ def serve(config: GatewayConfig, *, config_path: Path | None = None, say: Say = 
 
 
 @contextlib.contextmanager
-def _signals(
-    supervisor: Supervisor, stopped: asyncio.Event, config_path: Path | None
-) -> Iterator[None]:
+def _signals(supervisor: Supervisor, stopped: asyncio.Event) -> Iterator[None]:
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
@@ -336,7 +355,7 @@ def _signals(
     tasks: set[asyncio.Task[None]] = set()
 
     def hang_up() -> None:
-        task = loop.create_task(_reload_file(supervisor, config_path))
+        task = loop.create_task(_reload(supervisor))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
@@ -350,14 +369,11 @@ def _signals(
             loop.remove_signal_handler(number)
 
 
-async def _reload_file(supervisor: Supervisor, config_path: Path | None) -> None:
-    if config_path is None:
-        log.warning("nothing to reload: the gateway was started without a file")
-        return
+async def _reload(supervisor: Supervisor) -> None:
     try:
-        log.info("reloaded %s: %s", config_path, await supervisor.reload(load_file(config_path)))
-    except (ConfigError, ListenError, ValueError) as error:
-        log.error("%s is not in force, nothing has changed: %s", config_path, error)
+        await supervisor.reload()
+    except (ConfigError, ReloadError) as error:
+        log.error("not reloaded, nothing has changed: %s", error)
 
 
 def _bind_all(addresses: Iterable[str]) -> dict[str, socket.socket]:
