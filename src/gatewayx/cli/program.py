@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from gatewayx.cli import report
+from gatewayx.slo.cli import slo_group
 
 if TYPE_CHECKING:
     from gatewayx.config import GatewayConfig
@@ -113,6 +114,9 @@ def check(path: Path) -> int:
 def version() -> int:
     """Print the version."""
     return report.version()
+
+
+program.add_command(slo_group)
 
 
 def _number_or_word(text: str | None) -> int | str | None:
