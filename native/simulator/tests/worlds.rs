@@ -1,0 +1,42 @@
+//! Random worlds, as many as fit into an ordinary test run. `simulate` runs more of them.
+
+use std::collections::BTreeSet;
+
+use gatewayx_engine::REASON_NAMES;
+use gatewayx_simulator::world::{Summary, World};
+
+/// Each test runs its own seeds, so that they share the processors.
+fn run(first_seed: u64, exchanges: u64) -> Summary {
+    let mut total = Summary::default();
+    let mut seed = first_seed;
+    while total.exchanges < exchanges {
+        println!("if this fails: simulate --seed {seed} --exchanges 1 --verbose");
+        total.add(&World::new(seed, false).run());
+        seed += 1;
+    }
+    total
+}
+
+#[test]
+fn ten_thousand_exchanges() {
+    run(1_000_000, 10_000);
+}
+
+#[test]
+fn ten_thousand_other_exchanges_end_in_every_way_there_is() {
+    let total = run(2_000_000, 10_000);
+    let ends: BTreeSet<&str> = total.ends.keys().map(String::as_str).collect();
+    let missing: Vec<_> = REASON_NAMES
+        .iter()
+        .filter(|&&name| name != "5xx" && !ends.contains(name))
+        .collect();
+    assert!(missing.is_empty(), "no exchange ended so: {missing:?}");
+    assert!(total.reuses > 0 && total.retries > 0);
+}
+
+#[test]
+fn the_same_seed_is_the_same_world() {
+    for seed in 0..20 {
+        assert_eq!(World::new(seed, false).run(), World::new(seed, false).run());
+    }
+}
