@@ -1,5 +1,6 @@
 """What a careful user would write in Python instead of each primitive, safe for threads."""
 
+import re
 import threading
 import time
 import warnings
@@ -167,3 +168,27 @@ class Counter:
     @property
     def value(self) -> int:
         return self._value
+
+
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+_REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) HTTP/1\.([01])\Z")
+_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*\Z")
+
+
+def parse_request(data: bytes) -> tuple[bytes, bytes, int, list[tuple[bytes, bytes]], int] | None:
+    """A request head by the grammar alone: none of the rules that span fields."""
+    end = data.find(b"\r\n\r\n")
+    if end < 0:
+        return None
+    first, *lines = data[:end].split(b"\r\n")
+    match = _REQUEST_LINE.match(first)
+    if match is None:
+        raise ValueError("bad request line")
+    fields = []
+    for line in lines:
+        name, colon, value = line.partition(b":")
+        value = value.strip(b" \t")
+        if not colon or not _TOKEN.match(name) or not _VALUE.match(value):
+            raise ValueError("bad field line")
+        fields.append((name, value))
+    return match[1], match[2], int(match[3]), fields, end + 4

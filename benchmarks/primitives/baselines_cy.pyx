@@ -165,3 +165,69 @@ cdef class Counter:
     @property
     def value(self):
         return self.total
+
+
+cdef inline bint is_token(unsigned char c):
+    return (
+        c'a' <= c <= c'z' or c'A' <= c <= c'Z' or c'0' <= c <= c'9' or c == c'-'
+        or c == c'_' or c == c'.' or c == c'!' or c == c'#' or c == c'$' or c == c'%'
+        or c == c'&' or c == 39 or c == c'*' or c == c'+' or c == c'^' or c == c'`'
+        or c == c'|' or c == c'~'
+    )
+
+
+def parse_request(bytes data):
+    """A request head by the grammar alone, byte by byte."""
+    cdef const unsigned char* at = data
+    cdef Py_ssize_t size = len(data)
+    cdef Py_ssize_t i = 0, start, name_end, value_end
+    while i < size and is_token(at[i]):
+        i += 1
+    if i >= size:
+        return None
+    if i == 0 or at[i] != c' ':
+        raise ValueError("bad request line")
+    method = data[:i]
+    i += 1
+    start = i
+    while i < size and 33 <= at[i] <= 126:
+        i += 1
+    if i + 10 >= size:
+        return None
+    if i == start or data[i:i + 8] != b" HTTP/1." or at[i + 8] not in (48, 49):
+        raise ValueError("bad request line")
+    target = data[start:i]
+    minor = at[i + 8] - 48
+    i += 9
+    if at[i] != 13 or at[i + 1] != 10:
+        raise ValueError("bad request line")
+    i += 2
+    fields = []
+    while True:
+        if i + 1 >= size:
+            return None
+        if at[i] == 13 and at[i + 1] == 10:
+            return method, target, minor, fields, i + 2
+        start = i
+        while i < size and is_token(at[i]):
+            i += 1
+        if i >= size:
+            return None
+        name_end = i
+        if i == start or at[i] != c':':
+            raise ValueError("bad field line")
+        i += 1
+        while i < size and (at[i] == 32 or at[i] == 9):
+            i += 1
+        value_start = i
+        while i < size and (at[i] >= 32 and at[i] != 127 or at[i] == 9):
+            i += 1
+        if i + 1 >= size:
+            return None
+        if at[i] != 13 or at[i + 1] != 10:
+            raise ValueError("bad field line")
+        value_end = i
+        while value_end > value_start and (at[value_end - 1] == 32 or at[value_end - 1] == 9):
+            value_end -= 1
+        fields.append((data[start:name_end], data[value_start:value_end]))
+        i += 2

@@ -188,3 +188,34 @@ def test_counter_in_shared_memory(measure: Measure) -> None:
             inc()
 
     assert measure(batch) == counter.value
+
+
+HEAD = (
+    b"POST /v1/chat/completions?stream=true HTTP/1.1\r\n"
+    b"Host: api.example.com\r\n"
+    b"User-Agent: python-httpx/0.28.1\r\n"
+    b"Accept: text/event-stream\r\n"
+    b"Accept-Encoding: gzip, deflate, br, zstd\r\n"
+    b"Connection: keep-alive\r\n"
+    b"Content-Type: application/json\r\n"
+    b"Content-Length: 512\r\n"
+    b"Authorization: Bearer 0123456789abcdef0123456789abcdef\r\n"
+    b"X-Request-Id: 4bf92f3577b34da6a3ce929d0e0e4736\r\n"
+    b"Traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n"
+    b"\r\n"
+)
+
+
+@pytest.mark.benchmark(group="codec: a request head of ten fields")
+def test_codec(primitives: Any, measure: Measure) -> None:
+    parse = primitives.parse_request
+
+    def batch() -> None:
+        for _ in range(OPERATIONS):
+            parse(HEAD)
+
+    measure(batch)
+    method, target, minor, fields, length = parse(HEAD)
+    assert (method, target, minor) == (b"POST", b"/v1/chat/completions?stream=true", 1)
+    assert (len(fields), fields[6], length) == (10, (b"Content-Length", b"512"), len(HEAD))
+    assert parse(HEAD[:-1]) is None

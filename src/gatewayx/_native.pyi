@@ -435,3 +435,16 @@ class Histogram:
     @property
     def cells(self) -> int:
         """Cells that it takes in a region: one for each bound, and two more."""
+
+def parse_request(
+    data: bytes,
+) -> tuple[bytes, bytes, int, list[tuple[bytes, bytes]], int] | None:
+    """Read the request head at the start of `data`, by the gateway's strict rules.
+
+    Returns:
+        `(method, target, minor_version, fields, length)` with names and values as they were sent
+        and the length of the head in bytes; `None` while the head is not whole.
+
+    Raises:
+        ValueError: When the bytes break a rule; the text names it.
+    """

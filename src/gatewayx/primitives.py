@@ -7,6 +7,8 @@ Each may be used from any thread. `ConcurrencyLimiter` also waits in coroutines;
     requests = Counter(region=region, cell=0)
     latency = Histogram(region=region, cell=8)
 
+`parse_request` reads a request head by the gateway's own strict rules.
+
 Another process attaches `region.fd` (inherited, or sent over a Unix socket) and names the same
 cells.
 """
@@ -20,6 +22,7 @@ from gatewayx._native import (
     Histogram,
     HistogramSnapshot,
     SharedRegion,
+    parse_request,
 )
 
 __all__ = [
@@ -31,4 +34,5 @@ __all__ = [
     "Histogram",
     "HistogramSnapshot",
     "SharedRegion",
+    "parse_request",
 ]

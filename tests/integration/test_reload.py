@@ -20,6 +20,7 @@ from tests.support.caller import Caller
 from tests.support.gateway import ADMIN_TOKEN, GatewayProcess, free_port
 from tests.support.http1 import Request
 from tests.support.upstream import ScriptedUpstream, UpstreamConnection, chunk
+from tests.support.waiting import eventually
 
 
 @pytest.fixture
@@ -135,3 +136,34 @@ async def test_counters_and_open_streams_outlive_reloads(
     await streaming.close()
     samples = await asyncio.to_thread(gateway.metrics)
     assert samples.total("gateway_requests_total", proxy="first", status="200") == 1 + 6 * 20 + 1
+
+
+async def test_a_raised_limit_lets_the_waiting_in(
+    gateway: GatewayProcess, upstream: ScriptedUpstream
+) -> None:
+    finish = asyncio.Event()
+
+    async def hold(request: Request, connection: UpstreamConnection) -> None:
+        await finish.wait()
+        await connection.respond(200, b"through")
+
+    upstream.on("/hold", hold)
+    limited = {
+        "name": "first",
+        "path": "/first",
+        "upstream": upstream.url,
+        "queue": {"size": 9, "timeout": 60},
+    }
+    rewrite(gateway, proxies=[{**limited, "max_concurrent": 1}])
+    assert (await reload(gateway)).stdout == "changed first\n"
+    callers = [await Caller.connect(gateway.port) for _ in range(3)]
+    for caller in callers:
+        await caller.request("GET", "/first/hold")
+    await eventually(lambda: len(upstream.requests) == 1, "the first request")
+    rewrite(gateway, proxies=[{**limited, "max_concurrent": 3}])
+    assert (await reload(gateway)).stdout == "changed first\n"
+    await eventually(lambda: len(upstream.requests) == 3, "those that waited")
+    finish.set()
+    for caller in callers:
+        assert (await caller.response()).status == 200
+        await caller.close()

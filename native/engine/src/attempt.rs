@@ -112,16 +112,21 @@ impl Engine {
         }
     }
 
-    /// Serves those who wait here with the permits that are free.
+    /// Serves those who wait here with the permits that are free; without a limit, all of them.
     pub(crate) fn grant_permits(&mut self, now_ns: u64, proxy: &Proxy) {
         let permits = Permits::new(&proxy.shared, shared_cell::PERMITS);
-        while proxy.queue.borrow().len() > 0 && permits.try_acquire(proxy.cfg.max_concurrent) {
+        let max_concurrent = proxy.cfg.max_concurrent;
+        while proxy.queue.borrow().len() > 0
+            && (max_concurrent == 0 || permits.try_acquire(max_concurrent))
+        {
             let Some(key) = proxy.queue.borrow_mut().pop() else {
                 break;
             };
             proxy.cells.sub(cell::QUEUED, 1);
             proxy.shared.sub_shared(shared_cell::WAITING, 1);
-            self.hold_permit(key, proxy);
+            if max_concurrent > 0 {
+                self.hold_permit(key, proxy);
+            }
             self.downstreams[key].exchange.wait = Wait::Nothing;
             self.proceed(now_ns, key);
             self.settle_downstream(now_ns, key);

@@ -111,9 +111,11 @@ impl Engine {
     }
 
     /// Switches to another configuration. Exchanges under way finish on the one they began with.
-    pub fn handle_config(&mut self, cfg: Config) {
+    pub fn handle_config(&mut self, now_ns: u64, cfg: Config) {
         self.cfg = cfg;
         self.install();
+        // A limit may have been raised or lifted.
+        self.handle_wake(now_ns);
     }
 
     fn install(&mut self) {
@@ -402,9 +404,7 @@ impl Engine {
     pub fn handle_wake(&mut self, now_ns: u64) {
         for index in 0..self.proxies.len() {
             let proxy = self.proxies[index].clone();
-            if proxy.cfg.queue.is_some() {
-                self.grant_permits(now_ns, &proxy);
-            }
+            self.grant_permits(now_ns, &proxy);
         }
     }
 

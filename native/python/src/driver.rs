@@ -155,7 +155,9 @@ impl Driver {
     /// Switches to another configuration; exchanges under way finish on the old one.
     fn configure(&self, py: Python<'_>, config: &[u8]) -> PyResult<()> {
         let config = parse(config)?;
-        self.drive(py, &[], |engine, _| engine.handle_config(config))
+        self.drive(py, &[], |engine, now_ns| {
+            engine.handle_config(now_ns, config)
+        })
     }
 
     /// The armed time has come.
@@ -290,6 +292,7 @@ impl Driver {
             transport,
             buffers: false,
         });
+        socket::probe_when_idle(fd);
         let wanted = state.engine.handle_upstream_opened(now_ns, key);
         if !wanted {
             state.upstreams.remove(key);

@@ -32,6 +32,20 @@ pub(crate) fn send(fd: RawFd, pieces: &[libc::iovec]) -> io::Result<usize> {
     }
 }
 
+/// Idle time after which a target's host is probed, and between two probes.
+const PROBE_SECONDS: libc::c_int = 30;
+
+/// Has the kernel find out when a target's host is gone without a word, as after a loss of power.
+pub(crate) fn probe_when_idle(fd: RawFd) {
+    for (level, option, value) in [
+        (libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1),
+        (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, PROBE_SECONDS),
+        (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, PROBE_SECONDS),
+    ] {
+        set_option(fd, level, option, &value);
+    }
+}
+
 /// Makes the close of a connection a reset: what is unsent is dropped, and the peer cannot take the end for a
 /// regular one.
 pub(crate) fn reset_on_close(fd: RawFd) {
@@ -39,14 +53,19 @@ pub(crate) fn reset_on_close(fd: RawFd) {
         l_onoff: 1,
         l_linger: 0,
     };
-    // SAFETY: the option value is a `linger` of the given size. A failure leaves a regular close.
+    set_option(fd, libc::SOL_SOCKET, libc::SO_LINGER, &linger);
+}
+
+/// Sets an option where it can be set; the connection works without.
+fn set_option<T>(fd: RawFd, level: libc::c_int, option: libc::c_int, value: &T) {
+    // SAFETY: the kernel reads `size_of::<T>()` bytes of `value`, and refuses a size that is not the option's.
     unsafe {
         libc::setsockopt(
             fd,
-            libc::SOL_SOCKET,
-            libc::SO_LINGER,
-            (&raw const linger).cast(),
-            size_of::<libc::linger>() as libc::socklen_t,
+            level,
+            option,
+            (&raw const *value).cast(),
+            size_of::<T>() as libc::socklen_t,
         );
     }
 }

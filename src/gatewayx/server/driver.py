@@ -27,9 +27,6 @@ DRAIN_POLL_SECONDS = 0.01
 CLOSE_SECONDS = 60.0
 """Longest time that a closed connection may take to send what it still holds."""
 
-TCP_KEEPALIVE_SECONDS = 30
-"""Idle time after which an upstream connection is probed."""
-
 BACKLOG_COUNT = 4096
 """Connections that may wait to be accepted; the kernel may allow fewer."""
 
@@ -150,19 +147,8 @@ class Driver:
 
     async def _dial(self, token: int, host: str, port: int, tls: bool) -> None:
         try:
-            transport, _ = await self._loop.create_connection(
-                lambda: Connection(self.native, token), host, port
-            )
+            await self._loop.create_connection(lambda: Connection(self.native, token), host, port)
         except TimeoutError:
             self.native.handle_dial_failed(token, timed_out=True)
         except (OSError, ssl.SSLError, UnicodeError):
             self.native.handle_dial_failed(token, timed_out=False)
-        else:
-            _probe_when_idle(transport.get_extra_info("socket"))
-
-
-def _probe_when_idle(sock: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, TCP_KEEPALIVE_SECONDS)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, TCP_KEEPALIVE_SECONDS)

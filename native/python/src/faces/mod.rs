@@ -7,6 +7,7 @@
 mod acquisition;
 mod breaker;
 mod buffer_pool;
+mod codec;
 mod counters;
 mod limiter;
 mod seconds;
@@ -17,6 +18,7 @@ use pyo3::prelude::*;
 
 /// Adds the classes to the extension module.
 pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_function(wrap_pyfunction!(codec::parse_request, m)?)?;
     m.add_class::<buffer_pool::PyBufferPool>()?;
     m.add_class::<buffer_pool::PyBuffer>()?;
     m.add_class::<limiter::ConcurrencyLimiter>()?;
