@@ -242,14 +242,15 @@ const PROXY_METRICS: &[Metric] = &[
     Metric {
         name: "gateway_upstream_latency_seconds",
         kind: Kind::Histogram,
-        help: "Time from dispatch to the upstream until the end of its response.",
+        help: "Time from dispatch to the upstream, dial included, until the end of its response.",
         labels: BY_PROXY,
         source: Source::Histogram(cell::UPSTREAM_LATENCY),
     },
     Metric {
         name: "gateway_proxy_latency_seconds",
         kind: Kind::Histogram,
-        help: "Time that the gateway itself added to requests.",
+        help: "Time that requests spent in the gateway besides: waiting for a permit, or to be tried \
+               again. Its own computing, some microseconds, is not in it.",
         labels: BY_PROXY,
         source: Source::Histogram(cell::PROXY_LATENCY),
     },
