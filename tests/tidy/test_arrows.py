@@ -30,12 +30,12 @@ FOR_THE_DRIVER = {"pyo3", "libc"}
 PACKAGES = {
     "config": {"config"},
     "admin": {"admin", "config"},
-    "server": {"server", "admin", "config"},
+    "server": {"server", "admin", "config", "slo"},
     "gateway": {"server", "config"},
     "cli": {"cli", "config", "server", "slo", "chaos"},
     "store": {"store", "config"},
     "chaos": {"chaos", "config"},
-    "slo": {"slo"},
+    "slo": {"slo", "config"},
 }
 """What each part of src/gatewayx may import of the others."""
 
@@ -112,8 +112,21 @@ def test_few_modules_import_the_native_extension() -> None:
 def test_a_worker_loads_no_control_plane() -> None:
     """Every worker pays for what it imports; none of this runs on the request path."""
     heavy = {"pydantic", "fastapi", "uvicorn", "yaml", "click", "rich", "prometheus_client"}
-    script = f"import sys, gatewayx.server.worker; print(sorted({heavy!r} & sys.modules.keys()))"
+    assert not loaded_by("gatewayx.server.worker", heavy | SERVICE_LEVELS)
+
+
+def test_a_supervisor_loads_service_levels_only_when_they_are_enabled() -> None:
+    assert not loaded_by("gatewayx.server.supervisor", SERVICE_LEVELS)
+    assert not loaded_by("gatewayx.cli.program", SERVICE_LEVELS - {"gatewayx.slo"})
+
+
+SERVICE_LEVELS = {"sqlalchemy", "alembic", "httpx", "gatewayx.slo"}
+
+
+def loaded_by(module: str, suspects: set[str]) -> str:
+    """Which of the suspects a process has after it has imported a module."""
+    script = f"import sys, {module}; print(*sorted({suspects!r} & sys.modules.keys()))"
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert done.stdout.strip() == "[]"
+    return done.stdout.strip()

@@ -19,6 +19,7 @@ from gatewayx.config.resilience import (
     RetryConfig,
 )
 from gatewayx.config.section import Section
+from gatewayx.config.slo import SloConfig
 from gatewayx.config.values import (
     Count,
     Duration,
@@ -264,4 +265,5 @@ class GatewayConfig(Section):
     upstream_pool: UpstreamPoolConfig = UpstreamPoolConfig()
     buffers: BufferConfig = BufferConfig()
     access_log: AccessLogConfig = AccessLogConfig()
+    slo: SloConfig = SloConfig()
     proxies: Annotated[tuple[ProxyConfig, ...], Field(strict=False, max_length=1000)] = ()

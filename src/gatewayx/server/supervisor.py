@@ -16,7 +16,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gatewayx import _native
 from gatewayx.admin import (
@@ -32,6 +32,9 @@ from gatewayx.server.blocks import Blocks, series
 from gatewayx.server.control import Channel, Orders
 from gatewayx.server.reload import Changes, changes
 from gatewayx.server.sockets import ListenError, bind, new_event_loop, url
+
+if TYPE_CHECKING:
+    from gatewayx.slo.embedded import ServiceLevels
 
 log = logging.getLogger("gatewayx")
 
@@ -171,6 +174,7 @@ class Supervisor:
         self._workers: list[Worker] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._admin: AdminServer | None = None
+        self._levels: ServiceLevels | None = None
         self._stopping = False
         self._metrics = _native.Metrics.create(self._workers_count(), BLOCKS_COUNT)
         self._blocks = Blocks(BLOCKS_COUNT)
@@ -198,18 +202,25 @@ class Supervisor:
 
         Raises:
             ListenError: When an address cannot be bound; nothing has been started then.
-            OSError: When the access log cannot be opened.
+            OSError: When the access log, or the database for service levels, cannot be opened.
         """
         admin_listening = bind(self._config.admin.address)
         for listener in self._config.listeners:
             self._listening[listener.address] = bind(listener.address)
         if self._config.access_log.enabled:
             self._log_fd = _open_log(self._config.access_log.path)
+        app = create_app(self, self._token)
+        if self._config.slo.enabled:
+            # Imported only here: whoever keeps no service levels does not pay for their memory.
+            from gatewayx.slo.embedded import ServiceLevels
+
+            self._levels = await ServiceLevels.open(self.metrics, lambda: self._config)
+            self._levels.serve_from(app)
         slots = range(self._workers_count())
         self._wake_fds = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in slots]
         self._workers = [Worker(self._orders(slot), self._bury) for slot in slots]
         self._tasks = [asyncio.create_task(worker.run()) for worker in self._workers]
-        self._admin = AdminServer(create_app(self, self._token), admin_listening)
+        self._admin = AdminServer(app, admin_listening)
         await asyncio.gather(
             self._admin.start(), *(worker.ready.wait() for worker in self._workers)
         )
@@ -232,7 +243,7 @@ class Supervisor:
         """Put another configuration in force, in every worker, between two of its events.
 
         Proxies that stay keep their counters, limiter, breaker and open connections. `workers`,
-        `admin` and `access_log.path` need a restart and keep their values.
+        `admin`, `slo` and `access_log.path` need a restart and keep their values.
 
         Raises:
             ConfigError: When a value that only the environment has is missing.
@@ -271,6 +282,8 @@ class Supervisor:
         await asyncio.gather(*self._tasks)
         if self._admin is not None:
             await self._admin.stop()
+        if self._levels is not None:
+            await self._levels.close()
 
     def kill(self) -> None:
         """End every worker at once."""

@@ -5,3 +5,8 @@ since the last look. ``master`` stores that, rolls it up and serves golden signa
 budgets and alerts. ``snapshot`` is the only thing that travels between the two; ``generator`` makes
 believable input for tests and demos.
 """
+
+import logging
+
+# It announces each of its plugins when it is imported, which is no news to an operator.
+logging.getLogger("alembic").setLevel(logging.WARNING)

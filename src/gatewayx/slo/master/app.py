@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -47,7 +49,10 @@ def create_app(master: Master, *, background: bool = True) -> FastAPI:
 
 
 def serve_master(settings: MasterSettings, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT, then end the process with status 0."""
+    # uvicorn raises the signal that ended it once more: that is then the end of the process.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
     uvicorn.run(
         create_app(Master(settings)),
         host=host,
