@@ -22,7 +22,7 @@ use crate::error::Reason;
 use crate::output::Outbox;
 use crate::proxy::Proxy;
 use crate::queue::Place;
-use crate::rewrite::OutFraming;
+use crate::rewrite::{HeadParts, OutFraming};
 use crate::slab::Key;
 use crate::timers::{NEVER, Timer};
 
@@ -135,18 +135,6 @@ pub(crate) enum Wait {
     Permit(Place),
     /// The time of the next attempt.
     Backoff,
-}
-
-/// A request head in its parts: `METHOD `, the target's path and query, and the field lines.
-#[derive(Default)]
-pub(crate) struct HeadParts {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) method_end: usize,
-    pub(crate) target_end: usize,
-    /// The target is `*`, to which no path is prefixed.
-    pub(crate) is_asterisk: bool,
-    /// The fields hold the caller's `Host`.
-    pub(crate) has_host: bool,
 }
 
 /// One request and its response.

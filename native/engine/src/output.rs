@@ -11,6 +11,8 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use gatewayx_http::{CRLF, LAST_CHUNK, write_chunk_head};
+
 use crate::slab::Key;
 
 /// Pieces up to this size are copied behind what precedes them; a gathered send costs more than that.
@@ -124,7 +126,7 @@ impl Default for Outbox {
 }
 
 /// A piece to be sent: where the bytes are.
-pub(crate) enum Piece<'a> {
+enum Piece<'a> {
     /// Somewhere that does not outlive the call: copied.
     Copied(&'a [u8]),
     /// A range of the driver's input, which stays in place until the drain ends.
@@ -167,9 +169,8 @@ impl Output {
         len_bytes
     }
 
-    /// Queues a piece of a body.
     #[inline]
-    pub(crate) fn send(&mut self, conn: ConnId, outbox: &mut Outbox, piece: Piece<'_>) {
+    fn send(&mut self, conn: ConnId, outbox: &mut Outbox, piece: Piece<'_>) {
         match piece {
             Piece::Input(_, range) if range.len() > COPY_MAX_BYTES => {
                 self.push(conn, outbox, Source::Input, range);
@@ -178,6 +179,44 @@ impl Output {
                 self.write(conn, outbox, |arena| arena.extend_from_slice(bytes));
             }
         }
+    }
+
+    /// Queues `bytes[range]` of a body, as a chunk if `chunked`. `is_input`: `bytes` are the driver's input.
+    #[inline]
+    pub(crate) fn send_body(
+        &mut self,
+        conn: ConnId,
+        outbox: &mut Outbox,
+        bytes: &[u8],
+        range: Range<usize>,
+        is_input: bool,
+        chunked: bool,
+    ) {
+        if range.is_empty() {
+            return;
+        }
+        let len_bytes = range.len();
+        let data = &bytes[range.clone()];
+        let piece = if is_input {
+            Piece::Input(data, range)
+        } else {
+            Piece::Copied(data)
+        };
+        if !chunked {
+            return self.send(conn, outbox, piece);
+        }
+        self.write(conn, outbox, |arena| write_chunk_head(arena, len_bytes));
+        self.send(conn, outbox, piece);
+        self.write(conn, outbox, |arena| arena.extend_from_slice(CRLF));
+    }
+
+    /// Queues the end of a chunked body.
+    pub(crate) fn end_chunks(&mut self, conn: ConnId, outbox: &mut Outbox, trailers: &[u8]) {
+        self.write(conn, outbox, |arena| {
+            arena.extend_from_slice(LAST_CHUNK);
+            arena.extend_from_slice(trailers);
+            arena.extend_from_slice(CRLF);
+        });
     }
 
     #[inline]

@@ -1,8 +1,7 @@
 //! From the caller to the target: heads, routing, dispatch, bodies.
 
 use gatewayx_http::{
-    CRLF, ChunkLimits, ChunkedDecoder, FieldId, Framing, LAST_CHUNK, Method, RequestHead,
-    TargetForm, parse_request, write_chunk_head,
+    ChunkLimits, ChunkedDecoder, FieldId, Framing, Method, RequestHead, TargetForm, parse_request,
 };
 
 use crate::body::Body;
@@ -11,9 +10,9 @@ use crate::downstream::DownstreamPhase;
 use crate::engine::{Engine, after};
 use crate::error::Reason;
 use crate::metrics::cell;
-use crate::output::{ConnId, Piece};
+use crate::output::ConnId;
 use crate::request_id;
-use crate::rewrite::{Identity, write_request};
+use crate::rewrite::{Identity, max_forwards, write_request};
 use crate::slab::Key;
 use crate::timers::NEVER;
 use crate::upstream::UpstreamPhase;
@@ -295,28 +294,9 @@ impl Engine {
         let conn = ConnId::Upstream(upstream_key);
         if !upstream.send_failed {
             let (out, outbox) = (&mut self.out, &mut upstream.outbox);
-            if !range.is_empty() {
-                let len_bytes = range.len();
-                let data = &bytes[range.clone()];
-                let piece = if is_input {
-                    Piece::Input(data, range)
-                } else {
-                    Piece::Copied(data)
-                };
-                if exchange.body_chunked {
-                    out.write(conn, outbox, |arena| write_chunk_head(arena, len_bytes));
-                    out.send(conn, outbox, piece);
-                    out.write(conn, outbox, |arena| arena.extend_from_slice(CRLF));
-                } else {
-                    out.send(conn, outbox, piece);
-                }
-            }
+            out.send_body(conn, outbox, bytes, range, is_input, exchange.body_chunked);
             if let Some(decoder) = ended {
-                out.write(conn, outbox, |arena| {
-                    arena.extend_from_slice(LAST_CHUNK);
-                    arena.extend_from_slice(decoder.trailers());
-                    arena.extend_from_slice(CRLF);
-                });
+                out.end_chunks(conn, outbox, decoder.trailers());
             }
         }
         if exchange.body.is_done() {
@@ -358,15 +338,6 @@ impl Engine {
             }
         }
     }
-}
-
-/// How many more intermediaries an `OPTIONS` request may pass (RFC 9110 section 7.6.2).
-pub(crate) fn max_forwards(src: &[u8], head: &RequestHead) -> Option<u64> {
-    let field = head
-        .fields
-        .iter()
-        .find(|field| field.name.of(src).eq_ignore_ascii_case(b"max-forwards"))?;
-    std::str::from_utf8(field.value.of(src)).ok()?.parse().ok()
 }
 
 /// Hash of a key for consistent hashing: FNV-1a, the same in every worker and after every start.

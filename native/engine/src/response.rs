@@ -2,16 +2,16 @@
 
 use gatewayx_http::{
     CRLF, ChunkLimits, ChunkedDecoder, LAST_CHUNK, ResponseFraming, ResponseHead, Version,
-    parse_response, write_chunk_head,
+    parse_response,
 };
 
 use crate::body::Body;
-use crate::downstream::DownstreamPhase;
+use crate::downstream::{Downstream, DownstreamPhase};
 use crate::engine::{Engine, after};
 use crate::error::Reason;
 use crate::finish::connection;
 use crate::metrics::cell;
-use crate::output::{Action, CloseMode, ConnId, Piece};
+use crate::output::{Action, CloseMode, ConnId};
 use crate::rewrite::{Additions, Connection, OutFraming, out_framing, write_response};
 use crate::slab::Key;
 use crate::timers::NEVER;
@@ -102,20 +102,31 @@ impl Engine {
             let upstream = exchange.upstream.expect("it has just sent this head");
             self.arm_request_stall(now_ns, upstream);
         }
-        let downstream = &mut self.downstreams[key];
-        let exchange = &mut downstream.exchange;
-        let written = self
-            .out
-            .write(ConnId::Downstream(key), &mut downstream.outbox, |arena| {
-                let additions = Additions {
-                    framing: OutFraming::None,
-                    connection: Connection::Implied,
-                    circuit_state: None,
-                    request_id: &exchange.request_id,
-                    via_line: &self.via_line,
-                };
-                write_response(arena, src, head, &additions);
-            });
+        self.send_head(key, src, head, Connection::Implied, None);
+    }
+
+    /// Queues a response head, with the body's framing that the exchange has.
+    fn send_head(
+        &mut self,
+        key: Key,
+        src: &[u8],
+        head: &ResponseHead,
+        connection: Connection,
+        circuit_state: Option<&'static str>,
+    ) {
+        let Downstream {
+            exchange, outbox, ..
+        } = &mut self.downstreams[key];
+        let additions = Additions {
+            framing: exchange.out_framing,
+            connection,
+            circuit_state,
+            request_id: &exchange.request_id,
+            via_line: &self.via_line,
+        };
+        let written = self.out.write(ConnId::Downstream(key), outbox, |arena| {
+            write_response(arena, src, head, &additions);
+        });
         exchange.bytes_out += written as u64;
     }
 
@@ -143,24 +154,10 @@ impl Engine {
         exchange.keep_alive &=
             exchange.out_framing != OutFraming::UntilClose && !body_refused && !self.draining;
         let connection = connection(exchange.keep_alive, exchange.version);
-        let framing = exchange.out_framing;
         let circuit_state = upstream.proxy.shown_circuit_state(now_ns);
-        let written = self.out.write(
-            ConnId::Downstream(downstream_key),
-            &mut downstream.outbox,
-            |arena| {
-                let additions = Additions {
-                    framing,
-                    connection,
-                    circuit_state,
-                    request_id: &exchange.request_id,
-                    via_line: &self.via_line,
-                };
-                write_response(arena, src, head, &additions);
-            },
-        );
-        exchange.bytes_out += written as u64;
+        self.send_head(downstream_key, src, head, connection, circuit_state);
 
+        let upstream = &mut self.upstreams[key];
         upstream.phase = UpstreamPhase::ResponseBody;
         upstream.keep_alive = head.keep_alive;
         upstream.body = match head.framing {
@@ -216,31 +213,12 @@ impl Engine {
         let conn = ConnId::Downstream(downstream_key);
         let (out, outbox) = (&mut self.out, &mut downstream.outbox);
         let chunked = exchange.out_framing == OutFraming::Chunked;
-        if !range.is_empty() {
-            let len_bytes = range.len();
-            let data = &bytes[range.clone()];
-            let piece = if is_input {
-                Piece::Input(data, range)
-            } else {
-                Piece::Copied(data)
-            };
-            exchange.bytes_out += len_bytes as u64;
-            if chunked {
-                out.write(conn, outbox, |arena| write_chunk_head(arena, len_bytes));
-                out.send(conn, outbox, piece);
-                out.write(conn, outbox, |arena| arena.extend_from_slice(CRLF));
-            } else {
-                out.send(conn, outbox, piece);
-            }
-        }
+        exchange.bytes_out += range.len() as u64;
+        out.send_body(conn, outbox, bytes, range, is_input, chunked);
         if let Some(decoder) = ended
             && chunked
         {
-            out.write(conn, outbox, |arena| {
-                arena.extend_from_slice(LAST_CHUNK);
-                arena.extend_from_slice(decoder.trailers());
-                arena.extend_from_slice(CRLF);
-            });
+            out.end_chunks(conn, outbox, decoder.trailers());
         }
         if upstream.body.is_done() {
             self.complete_response(now_ns, key, at + progress.consumed == bytes.len());
@@ -365,21 +343,7 @@ impl Engine {
         exchange.keep_alive = false;
         exchange.replay = None;
         downstream.phase = DownstreamPhase::Tunnel;
-        let written = self.out.write(
-            ConnId::Downstream(downstream_key),
-            &mut downstream.outbox,
-            |arena| {
-                let additions = Additions {
-                    framing: OutFraming::None,
-                    connection: Connection::Upgrade,
-                    circuit_state: None,
-                    request_id: &exchange.request_id,
-                    via_line: &self.via_line,
-                };
-                write_response(arena, src, head, &additions);
-            },
-        );
-        exchange.bytes_out += written as u64;
+        self.send_head(downstream_key, src, head, Connection::Upgrade, None);
         self.upstreams[key].phase = UpstreamPhase::Tunnel;
         self.set_phase_deadline(downstream_key, NEVER);
         self.keep_tunnel_alive(now_ns, key);
@@ -401,9 +365,10 @@ impl Engine {
         exchange.bytes_in += (bytes.len() - at) as u64;
         let upstream = &mut self.upstreams[upstream_key];
         if !upstream.send_failed {
-            let piece = tunnel_piece(bytes, at, is_input);
+            let conn = ConnId::Upstream(upstream_key);
+            let outbox = &mut upstream.outbox;
             self.out
-                .send(ConnId::Upstream(upstream_key), &mut upstream.outbox, piece);
+                .send_body(conn, outbox, bytes, at..bytes.len(), is_input, false);
         }
         self.keep_tunnel_alive(now_ns, upstream_key);
     }
@@ -421,12 +386,10 @@ impl Engine {
         };
         let downstream = &mut self.downstreams[downstream_key];
         downstream.exchange.bytes_out += (bytes.len() - at) as u64;
-        let piece = tunnel_piece(bytes, at, is_input);
-        self.out.send(
-            ConnId::Downstream(downstream_key),
-            &mut downstream.outbox,
-            piece,
-        );
+        let conn = ConnId::Downstream(downstream_key);
+        let outbox = &mut downstream.outbox;
+        self.out
+            .send_body(conn, outbox, bytes, at..bytes.len(), is_input, false);
         self.keep_tunnel_alive(now_ns, key);
     }
 
@@ -453,13 +416,5 @@ impl Engine {
         if downstream.ended && upstream.ended {
             self.finish_tunnel(now_ns, key, CloseMode::Graceful);
         }
-    }
-}
-
-fn tunnel_piece(bytes: &[u8], at: usize, is_input: bool) -> Piece<'_> {
-    if is_input {
-        Piece::Input(&bytes[at..], at..bytes.len())
-    } else {
-        Piece::Copied(&bytes[at..])
     }
 }

@@ -7,9 +7,7 @@ use gatewayx_http::{
     Version,
 };
 
-use crate::downstream::HeadParts;
 use crate::proxy::{Proxy, ProxyTarget};
-use crate::request::max_forwards;
 
 /// What the gateway says of itself and of the caller.
 pub(crate) struct Identity<'a> {
@@ -35,6 +33,27 @@ pub(crate) enum OutFraming {
     Chunked,
     /// The close ends it: for HTTP/1.0 callers.
     UntilClose,
+}
+
+/// A request head in its parts: `METHOD `, the target's path and query, and the field lines.
+#[derive(Default)]
+pub(crate) struct HeadParts {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) method_end: usize,
+    pub(crate) target_end: usize,
+    /// The target is `*`, to which no path is prefixed.
+    pub(crate) is_asterisk: bool,
+    /// The fields hold the caller's `Host`.
+    pub(crate) has_host: bool,
+}
+
+/// How many more intermediaries an `OPTIONS` request may pass (RFC 9110 section 7.6.2).
+pub(crate) fn max_forwards(src: &[u8], head: &RequestHead) -> Option<u64> {
+    let field = head
+        .fields
+        .iter()
+        .find(|field| field.name.of(src).eq_ignore_ascii_case(b"max-forwards"))?;
+    std::str::from_utf8(field.value.of(src)).ok()?.parse().ok()
 }
 
 /// Writes the request head for an upstream yet to be chosen.
