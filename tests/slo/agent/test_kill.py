@@ -5,21 +5,29 @@ of a scrape, in the middle of a post, after the master stored a snapshot but bef
 and at moments that nobody chose; each time it starts again from its own disk.
 """
 
+import multiprocessing
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 
 import pytest
 import yaml
 
+from gatewayx.slo.agent import main
 from tests.slo.agent.servers import RecordingMaster, Reply, Server
 
-PROGRAM = "import pathlib, sys; from gatewayx.slo.agent import main; "
-PROGRAM += "sys.exit(main(pathlib.Path(sys.argv[1])))"
 PATIENCE_S = 60.0
+
+# Forked from a process that has imported the agent: the test is about kills, not about imports.
+_AGENTS = multiprocessing.get_context("forkserver")
+_AGENTS.set_forkserver_preload(["gatewayx.slo.agent"])
+
+
+def work(config_path):
+    """The agent, as the command runs it."""
+    sys.exit(main(config_path))
 
 
 class Scene:
@@ -75,8 +83,9 @@ class Scene:
         self.hooks[moment] = lambda: self.kill() if next(remaining, None) == 0 else None
 
     def start(self):
-        assert self.process is None or self.process.poll() is not None
-        self.process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(self._config)])
+        assert self.process is None or not self.process.is_alive()
+        self.process = _AGENTS.Process(target=work, args=(self._config,))
+        self.process.start()
 
     def kill(self):
         os.kill(self.process.pid, signal.SIGKILL)
@@ -88,13 +97,18 @@ class Scene:
             time.sleep(0.01)
 
     def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(PATIENCE_S) == 0
+        self.process.terminate()
+        assert self.wait() == 0
+
+    def wait(self):
+        """The status that the agent ends with."""
+        self.process.join(PATIENCE_S)
+        return self.process.exitcode
 
     def close(self):
-        if self.process is not None and self.process.poll() is None:
+        if self.process is not None and self.process.is_alive():
             self.process.kill()
-            self.process.wait()
+            self.process.join()
         self.collector_server.close()
         self.master_server.close()
 
@@ -121,7 +135,7 @@ def test_no_kill_loses_or_repeats_anything(scene):
             scene.wait_for(lambda known=known: len(scene.master.stored) > known + 2)
             time.sleep(source.uniform(0, 0.05))
             scene.kill()
-        assert scene.process.wait(PATIENCE_S) == -signal.SIGKILL
+        assert scene.wait() == -signal.SIGKILL
         scene.hooks.clear()
     scene.growing = False
     known = len(scene.shown)

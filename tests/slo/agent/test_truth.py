@@ -298,7 +298,7 @@ def take(world, step):
 
 
 @settings(
-    max_examples=int(os.environ.get("GATEWAYX_TRUTH_EXAMPLES", "150")),
+    max_examples=int(os.environ.get("GATEWAYX_TRUTH_EXAMPLES", "80")),
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
     suppress_health_check=[HealthCheck.too_slow],

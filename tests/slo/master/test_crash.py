@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import os
+import multiprocessing
 import random
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 
 import httpx
-import pytest
 from sqlalchemy import func, select
 
 from gatewayx.slo.master import tables
+from gatewayx.slo.master.app import serve_master
 from gatewayx.slo.master.master import Master
 from gatewayx.slo.master.plan import TimeRange
 from gatewayx.slo.master.settings import MasterSettings, system_clock
@@ -27,40 +23,34 @@ from tests.slo.master.snapshots import edge, service, snapshot
 SNAPSHOTS = 60
 KILLS = 3
 
-# Folding all the time, so that kills strike there as well as in ingest.
-SERVE = """
-import sys
-from gatewayx.slo.master.app import serve_master
-from gatewayx.slo.master.settings import MasterSettings
-settings = MasterSettings(
-    store_url=sys.argv[1], rollup_interval_s=0.01, evaluation_interval_s=0.05
-)
-serve_master(settings, "127.0.0.1", int(sys.argv[2]))
-"""
+# Forked from a process that has imported the master: the test is about kills, not about imports.
+_MASTERS = multiprocessing.get_context("forkserver")
+_MASTERS.set_forkserver_preload(["gatewayx.slo.master.app"])
+
+
+def serve(url: str, port: int) -> None:
+    """A master that folds all the time, so that kills strike there as well as in ingest."""
+    settings = MasterSettings(store_url=url, rollup_interval_s=0.01, evaluation_interval_s=0.05)
+    serve_master(settings, "127.0.0.1", port)
 
 
 class MasterProcess:
     """A master in a process of its own, killed and started again."""
 
-    def __init__(self, url: str, bytecode: Path) -> None:
+    def __init__(self, url: str) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self._url = url
-        # Only the first start compiles: the test is about kills, not about imports.
-        self._environ = os.environ | {
-            "PYTHONDONTWRITEBYTECODE": "",
-            "PYTHONPYCACHEPREFIX": str(bytecode),
-        }
         self.start()
 
     def start(self) -> None:
-        arguments = [sys.executable, "-c", SERVE, self._url, str(self.port)]
-        self._process = subprocess.Popen(arguments, env=self._environ)
+        self._process = _MASTERS.Process(target=serve, args=(self._url, self.port))
+        self._process.start()
 
     def kill(self) -> None:
-        self._process.send_signal(signal.SIGKILL)
-        self._process.wait()
+        self._process.kill()
+        self._process.join()
 
 
 def post_until_acknowledged(client: httpx.Client, url: str, body: bytes) -> str:
@@ -75,15 +65,9 @@ def post_until_acknowledged(client: httpx.Client, url: str, body: bytes) -> str:
         return str(response.json()["status"])
 
 
-@pytest.fixture(scope="module")
-def bytecode(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the processes keep compiled modules."""
-    return tmp_path_factory.mktemp("bytecode")
-
-
-def test_no_acknowledged_snapshot_is_lost_or_counted_twice(store_url: str, bytecode: Path) -> None:
+def test_no_acknowledged_snapshot_is_lost_or_counted_twice(store_url: str) -> None:
     chance = random.Random(7)
-    master = MasterProcess(store_url, bytecode)
+    master = MasterProcess(store_url)
     url = f"http://127.0.0.1:{master.port}/api/v2/slo/snapshots"
     begin_ms = int(datetime.now(UTC).timestamp()) * 1000 - SNAPSHOTS * 15_000
     acknowledged: list[str] = []
