@@ -145,12 +145,10 @@ impl Engine {
 
     /// Ends a tunnel, both sides at once.
     pub(crate) fn finish_tunnel(&mut self, now_ns: u64, key: Key, mode: CloseMode) {
-        let exchange = &mut self.downstreams[key].exchange;
-        exchange.upstream_ended_ns = now_ns;
-        if let Some(upstream_key) = exchange.upstream.take() {
-            self.upstreams[upstream_key].downstream = None;
-            self.close_upstream(upstream_key, mode);
-        }
+        self.downstreams[key].exchange.upstream_ended_ns = now_ns;
+        // The upstream agreed to the tunnel, so it is well, however the tunnel ends.
+        self.end_attempt(now_ns, key, Some(false));
+        self.detach_upstream(key, mode);
         self.close_books(now_ns, key);
         self.remove_downstream(key, mode);
     }
@@ -302,6 +300,7 @@ impl Engine {
         if !std::mem::take(&mut exchange.active) {
             return;
         }
+        debug_assert!(!exchange.attempt_open && exchange.upstream.is_none());
         let total_ns = now_ns.saturating_sub(exchange.started_ns);
         let dispatched = exchange.attempts_count > 0;
         let upstream_ns = if dispatched {
