@@ -66,6 +66,7 @@ fn a_probe_that_is_given_up_gives_its_place_back() {
 }
 
 #[test]
+fn a_tunnel_gives_back_what_it_held() {
     let mut pair = breaker();
     let target = trip(&mut pair);
     pair.advance(ms(1_000));
