@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use gatewayx_engine::Counts;
 use gatewayx_engine::metrics::{Samples, Series, families};
 use gatewayx_telemetry::Region;
+
+use crate::ledger::LogSums;
 
 /// One reading of the metrics that the simulator knows the truth of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -117,24 +118,24 @@ impl Books {
         self.requests.values().sum()
     }
 
-    /// Holds the gauges against what the engine says is alive. `limits_exact`: no reload has moved a limit
-    /// below what was already let in.
-    pub fn agree_with(&self, counts: &Counts, dials_count: usize, limits_exact: bool) {
-        assert_eq!(
-            self.open, counts.downstreams as u64,
-            "open connections of callers"
-        );
-        assert_eq!(
-            self.upstream_idle, counts.idle_upstreams as u64,
-            "idle connections"
-        );
-        assert_eq!(
-            self.upstream_active + self.upstream_idle + dials_count as u64,
-            counts.upstreams as u64,
-            "connections to targets"
-        );
-        let active: u64 = self.active.values().sum();
-        assert_eq!(active, counts.exchanges as u64, "exchanges under way");
+    /// Holds the metrics against what is known otherwise. `limits_exact`: no reload has moved a limit below
+    /// what was already let in.
+    pub fn agree_with(&self, tally: &Tally, limits_exact: bool) {
+        let open = [
+            ("callers' connections", self.open, tally.downstreams),
+            ("idle connections", self.upstream_idle, tally.idle_upstreams),
+            (
+                "connections that serve",
+                self.upstream_active,
+                tally.upstreams - tally.dials - tally.idle_upstreams,
+            ),
+            ("exchanges", self.active.values().sum(), tally.exchanges),
+            ("accepted connections", self.accepted, tally.accepted),
+            ("connections to targets", self.connects, tally.connected),
+        ];
+        for (what, counted, known) in open {
+            assert_eq!(counted, known, "{what}, in the metrics and in fact");
+        }
         for (proxy, &permits) in &self.permits {
             let (limit, active) = (self.limits[proxy], self.active[proxy]);
             let queued = self.queued.get(proxy).copied().unwrap_or(0);
@@ -148,12 +149,11 @@ impl Books {
             }
         }
         // Every exchange observes the gateway's own latency; those of no proxy are not scraped.
-        let routed: u64 = self
+        let routed = self
             .requests
             .iter()
-            .filter(|((proxy, _), _)| !proxy.is_empty())
-            .map(|(_, count)| count)
-            .sum();
+            .filter(|((proxy, _), _)| !proxy.is_empty());
+        let routed: u64 = routed.map(|(_, count)| count).sum();
         assert_eq!(
             self.observed.1, routed,
             "observations of the gateway's latency"
@@ -162,5 +162,51 @@ impl Books {
             self.observed.0 <= routed,
             "observations of the upstream's latency"
         );
+        tally.log.agree_with(self);
+    }
+}
+
+/// What is known without the metrics: by the engines' own count, by the driver, by the log.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// Callers' connections.
+    pub downstreams: u64,
+    /// Targets' connections, dials included.
+    pub upstreams: u64,
+    /// Those that idle.
+    pub idle_upstreams: u64,
+    /// Exchanges under way.
+    pub exchanges: u64,
+    /// Dials under way.
+    pub dials: u64,
+    /// Callers' connections so far.
+    pub accepted: u64,
+    /// Targets' connections so far.
+    pub connected: u64,
+    /// The log, added up.
+    pub log: LogSums,
+}
+
+impl Tally {
+    /// Adds another worker's.
+    pub fn add(&mut self, other: &Self) {
+        self.downstreams += other.downstreams;
+        self.upstreams += other.upstreams;
+        self.idle_upstreams += other.idle_upstreams;
+        self.exchanges += other.exchanges;
+        self.dials += other.dials;
+        self.accepted += other.accepted;
+        self.connected += other.connected;
+        self.log.add(&other.log);
+    }
+
+    /// What stays when the worker is gone.
+    pub fn past(self) -> Self {
+        Self {
+            accepted: self.accepted,
+            connected: self.connected,
+            log: self.log,
+            ..Self::default()
+        }
     }
 }

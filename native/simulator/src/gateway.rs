@@ -11,9 +11,10 @@ use gatewayx_engine::metrics::{Series, geometry};
 use gatewayx_engine::{Action, CloseMode, ConnId, Counts, DialError, Engine, Key, Peer};
 use gatewayx_telemetry::Region;
 
-use crate::books::Books;
+use crate::books::{Books, Tally};
 use crate::ledger::Ledger;
 use crate::socket::Socket;
+use crate::trace;
 
 /// The books are read in full when an exchange has ended, and this often besides.
 const BOOKS_EVERY_STEPS: u64 = 64;
@@ -46,6 +47,8 @@ pub enum Wish {
     CancelDial(Key),
     /// Something about this connection has changed: bytes to fetch, reading resumed, an end.
     Look(ConnId),
+    /// Another worker is to look for free permits.
+    Wake(u32),
 }
 
 /// An engine and its driver.
@@ -75,6 +78,10 @@ pub struct Gateway {
     /// What the engine may keep for each caller and each target.
     kept_max_bytes: (usize, usize),
     // books
+    /// Where this worker counts.
+    pub slot: u32,
+    /// The books may have changed since they were last compared; done here unless workers share them.
+    pub books_due: bool,
     region: Region,
     series: Vec<Series>,
     /// Bounds of the pool; unknown after a reload, because what was kept within the old ones may stay.
@@ -85,12 +92,21 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway with the configuration of a JSON document.
+    /// The only worker of a gateway with the configuration of a JSON document.
     pub fn new(cfg: &serde_json::Value, style: Style, seed: u64) -> Self {
+        Self::worker(cfg, style, seed, region(cfg, 1), 0)
+    }
+
+    /// One of several workers that share a region.
+    pub fn worker(
+        cfg: &serde_json::Value,
+        style: Style,
+        seed: u64,
+        region: Region,
+        slot: u32,
+    ) -> Self {
         let parsed = parse(cfg);
-        let blocks = parsed.proxies.iter().map(|proxy| proxy.block).max();
-        let region = Region::private(geometry(1, blocks.unwrap_or(0)));
-        let engine = Engine::new(parsed.clone(), region.clone(), 0, seed);
+        let engine = Engine::new(parsed.clone(), region.clone(), slot, seed);
         let mut gateway = Self {
             engine,
             ledger: Ledger::default(),
@@ -106,12 +122,14 @@ impl Gateway {
             reports: Vec::new(),
             unsent_max_bytes: usize::MAX,
             kept_max_bytes: (0, 0),
+            slot,
             region,
             series: Vec::new(),
             idle_max: None,
             accepted_count: 0,
             dialled_count: 0,
             steps_count: 0,
+            books_due: false,
         };
         gateway.learn(&parsed);
         gateway.idle_max = Some((
@@ -173,7 +191,7 @@ impl Gateway {
         let before = self.sockets.insert(conn, socket);
         assert!(before.is_none(), "the key of {conn:?} was given out twice");
         self.ledger.open(conn);
-        self.trace(format_args!("{conn:?} opened"));
+        self.trace_of(conn, format_args!("opened"));
         self.drain(&[]);
         conn
     }
@@ -184,7 +202,7 @@ impl Gateway {
         let conn = ConnId::Upstream(key);
         self.sockets.insert(conn, Socket::new(self.window_bytes));
         self.ledger.open(conn);
-        self.trace(format_args!("{conn:?} connected"));
+        self.trace_of(conn, format_args!("connected"));
         let wanted = self.engine.handle_upstream_opened(self.now_ns, key);
         assert!(wanted, "{conn:?} was not cancelled and is not wanted");
         self.dialled_count += 1;
@@ -197,7 +215,7 @@ impl Gateway {
         if self.dials.remove(&key).is_none() {
             return;
         }
-        self.trace(format_args!("{key:?} dial {error:?}"));
+        self.trace_of(ConnId::Upstream(key), format_args!("dial {error:?}"));
         self.engine.handle_connect_failed(self.now_ns, key, error);
         self.drain(&[]);
     }
@@ -207,7 +225,7 @@ impl Gateway {
         if !self.is_open(conn) {
             return;
         }
-        self.trace(format_args!("{conn:?} in  {}", Excerpt(bytes)));
+        self.trace_of(conn, format_args!("in  {}", trace::excerpt(bytes)));
         self.ledger.input(conn, bytes);
         match conn {
             ConnId::Downstream(key) => {
@@ -223,7 +241,7 @@ impl Gateway {
         if !self.is_open(conn) {
             return;
         }
-        self.trace(format_args!("{conn:?} eof"));
+        self.trace_of(conn, format_args!("eof"));
         self.ledger.input_ended(conn, true);
         match conn {
             ConnId::Downstream(key) => self.engine.handle_downstream_eof(self.now_ns, key),
@@ -238,7 +256,7 @@ impl Gateway {
             self.sockets.remove(&conn);
             return;
         }
-        self.trace(format_args!("{conn:?} gone"));
+        self.trace_of(conn, format_args!("gone"));
         self.sockets.remove(&conn);
         self.ledger.input_ended(conn, false);
         self.ledger.output_ended(conn, false);
@@ -273,6 +291,13 @@ impl Gateway {
             self.armed_ns = None;
         }
         self.engine.handle_timer(self.now_ns);
+        self.drain(&[]);
+    }
+
+    /// Another worker says that a permit has come free.
+    pub fn wake(&mut self) {
+        self.trace(format_args!("wake"));
+        self.engine.handle_wake(self.now_ns);
         self.drain(&[]);
     }
 
@@ -341,14 +366,14 @@ impl Gateway {
                 self.send(conn, &bytes);
             }
             Action::Connect { key, target } => {
-                self.trace(format_args!("{key:?} dial"));
+                self.trace_of(ConnId::Upstream(key), format_args!("dial"));
                 self.dials.insert(key, target);
                 self.wishes.push(Wish::Dial(key, target));
             }
             Action::PauseReading(conn) => self.set_reads(conn, false),
             Action::ResumeReading(conn) => self.set_reads(conn, true),
             Action::ShutdownWrite(conn) => {
-                self.trace(format_args!("{conn:?} shutdown"));
+                self.trace_of(conn, format_args!("shutdown"));
                 self.ledger.output_ended(conn, true);
                 let socket = self.open_socket(conn, "is shut down");
                 assert!(!socket.shut_down, "{conn:?} is shut down twice");
@@ -356,13 +381,16 @@ impl Gateway {
                 self.wishes.push(Wish::Look(conn));
             }
             Action::Close { conn, mode } => self.close(conn, mode),
-            Action::Wake { .. } => panic!("there is no other worker to wake"),
+            Action::Wake { slot } => {
+                assert_ne!(slot, self.slot, "a worker wakes itself");
+                self.wishes.push(Wish::Wake(slot));
+            }
             Action::Warn { what, .. } => self.warnings.push(what),
         }
     }
 
     fn send(&mut self, conn: ConnId, bytes: &[u8]) {
-        self.trace(format_args!("{conn:?} out {}", Excerpt(bytes)));
+        self.trace_of(conn, format_args!("out {}", trace::excerpt(bytes)));
         assert!(!bytes.is_empty(), "{conn:?} is sent nothing");
         self.ledger.output(conn, bytes);
         let socket = self.open_socket(conn, "is sent bytes");
@@ -387,15 +415,15 @@ impl Gateway {
     }
 
     fn report_unsent(&mut self, conn: ConnId, unsent_bytes: usize) {
-        self.trace(format_args!("{conn:?} unsent {unsent_bytes}"));
+        self.trace_of(conn, format_args!("unsent {unsent_bytes}"));
         self.engine.handle_unsent(self.now_ns, conn, unsent_bytes);
     }
 
     fn set_reads(&mut self, conn: ConnId, reads: bool) {
-        self.trace(format_args!(
-            "{conn:?} {}",
-            if reads { "resume" } else { "pause" }
-        ));
+        self.trace_of(
+            conn,
+            format_args!("{}", if reads { "resume" } else { "pause" }),
+        );
         let socket = self.open_socket(conn, "is paused or resumed");
         assert_ne!(socket.reads, reads, "{conn:?} is paused or resumed twice");
         socket.reads = reads;
@@ -405,7 +433,7 @@ impl Gateway {
     }
 
     fn close(&mut self, conn: ConnId, mode: CloseMode) {
-        self.trace(format_args!("{conn:?} close {mode:?}"));
+        self.trace_of(conn, format_args!("close {mode:?}"));
         if let ConnId::Upstream(key) = conn
             && self.dials.remove(&key).is_some()
         {
@@ -488,12 +516,26 @@ impl Gateway {
         let log = std::mem::take(self.engine.access_log());
         let ended = !log.is_empty();
         self.ledger.log(&log);
-        if ended || self.steps_count.is_multiple_of(BOOKS_EVERY_STEPS) {
-            let books = self.books();
-            books.agree_with(&counts, self.dials.len(), self.idle_max.is_some());
-            assert_eq!(books.accepted, self.accepted_count, "accepted connections");
-            assert_eq!(books.connects, self.dialled_count, "connections to targets");
-            self.ledger.agree_with(&books);
+        self.books_due |= ended || self.steps_count.is_multiple_of(BOOKS_EVERY_STEPS);
+        let is_alone = self.region.geometry().slots_count == 1;
+        if is_alone && std::mem::take(&mut self.books_due) {
+            let limits_exact = self.idle_max.is_some();
+            self.books().agree_with(&self.tally(), limits_exact);
+        }
+    }
+
+    /// What this worker knows to be so.
+    pub fn tally(&self) -> Tally {
+        let counts = self.engine.counts();
+        Tally {
+            downstreams: counts.downstreams as u64,
+            upstreams: counts.upstreams as u64,
+            idle_upstreams: counts.idle_upstreams as u64,
+            exchanges: counts.exchanges as u64,
+            dials: self.dials.len() as u64,
+            accepted: self.accepted_count,
+            connected: self.dialled_count,
+            log: self.ledger.sums().clone(),
         }
     }
 
@@ -509,22 +551,23 @@ impl Gateway {
 
     fn trace(&self, what: std::fmt::Arguments<'_>) {
         if self.traces {
-            println!("{:>12.3} {what}", self.now_ns as f64 / 1e6 - 1e3);
+            println!("{}", trace::line(self.now_ns, self.slot, what));
+        }
+    }
+
+    fn trace_of(&self, conn: ConnId, what: std::fmt::Arguments<'_>) {
+        if self.traces {
+            self.trace(format_args!("{} {what}", trace::name(conn)));
         }
     }
 }
 
-fn parse(cfg: &serde_json::Value) -> Config {
-    serde_json::from_value(cfg.clone()).expect("a configuration that the engine knows")
+/// A region for so many workers.
+pub fn region(cfg: &serde_json::Value, workers_count: u32) -> Region {
+    let blocks = parse(cfg).proxies.iter().map(|proxy| proxy.block).max();
+    Region::private(geometry(workers_count, blocks.unwrap_or(0)))
 }
 
-/// The beginning of some bytes, for the trace.
-struct Excerpt<'a>(&'a [u8]);
-
-impl std::fmt::Display for Excerpt<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        const SHOWN: usize = 160;
-        let shown = &self.0[..self.0.len().min(SHOWN)];
-        write!(f, "{:>5} \"{}\"", self.0.len(), shown.escape_ascii())
-    }
+fn parse(cfg: &serde_json::Value) -> Config {
+    serde_json::from_value(cfg.clone()).expect("a configuration that the engine knows")
 }

@@ -15,12 +15,13 @@
 //! | what was cut never looks whole                                    | `ledger/mod.rs`                   |
 //! | a request is sent upstream no more often than the rules allow     | `ledger/asks.rs`                  |
 //! | memory, unsent bytes and timers are bounded                       | `gateway.rs`                      |
-//! | every exchange ends, and nothing is left behind it                | `world.rs`: `check_rest`          |
-//! | if everybody keeps the rules, everybody is served                 | `world.rs`: `check_calm`          |
-//! | once trouble has passed, every proxy serves again                 | `world.rs`: `check_recovery`      |
+//! | every exchange ends, and nothing is left behind it                | `world/checks.rs`: `check_rest`   |
+//! | if everybody keeps the rules, everybody is served                 | `world/checks.rs`: `check_calm`   |
+//! | once trouble has passed, every proxy serves again                 | `world/checks.rs`: same file      |
 //!
 //! A rule that does not hold is a panic; `simulate` names the seed, and `simulate --seed N --exchanges 1
-//! --verbose` shows how it came about. Such a seed becomes a named test in `tests/seeds.rs`.
+//! --verbose` shows how it came about. What was found so becomes a scenario with a name: a seed is the same
+//! world only as long as the simulator draws the same numbers.
 //!
 //! [`pair::Pair`] plays the same gateway by hand, for scenarios that read like a dialogue
 //! (`tests/scenarios/`).
@@ -36,4 +37,5 @@ pub mod peer;
 pub mod plan;
 pub mod rng;
 pub mod socket;
+mod trace;
 pub mod world;

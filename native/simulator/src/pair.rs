@@ -48,6 +48,7 @@ struct Peer {
     received: Vec<u8>,
     /// Sent while the gateway does not read.
     waiting: VecDeque<u8>,
+    has_shut_down: bool,
     ended: Option<Ended>,
 }
 
@@ -104,6 +105,11 @@ impl Pair {
             .expect("the gateway has opened no further connection")
     }
 
+    /// The same, if there is one.
+    pub fn try_accept(&mut self) -> Option<ConnId> {
+        self.accepted.pop_front()
+    }
+
     /// Whether the gateway has opened no further connection.
     pub fn has_no_dial(&self) -> bool {
         self.accepted.is_empty() && self.hanging.is_empty()
@@ -116,17 +122,42 @@ impl Pair {
         self.settle();
     }
 
+    /// The same, if one hangs.
+    pub fn try_fail_dial(&mut self, error: DialError) {
+        if !self.hanging.is_empty() {
+            self.fail_dial(error);
+        }
+    }
+
     /// A peer sends.
     pub fn send(&mut self, conn: ConnId, bytes: impl AsRef<[u8]>) {
+        assert!(!self.has_shut_down(conn), "nothing follows an end");
         self.peer(conn).waiting.extend(bytes.as_ref());
         self.settle();
     }
 
     /// A peer shuts down its sending side.
     pub fn shut_down(&mut self, conn: ConnId) {
-        assert!(self.peer(conn).waiting.is_empty(), "everything was read");
+        assert!(
+            self.peer(conn).waiting.is_empty(),
+            "not everything was read"
+        );
+        let before = std::mem::replace(&mut self.peer(conn).has_shut_down, true);
+        assert!(!before, "a stream ends once");
         self.gateway.deliver_eof(conn);
         self.settle();
+    }
+
+    /// The same, unless what it sent before has still to be read.
+    pub fn try_shut_down(&mut self, conn: ConnId) {
+        if self.peer(conn).waiting.is_empty() && self.is_read(conn) {
+            self.shut_down(conn);
+        }
+    }
+
+    /// Whether a peer has shut down its sending side.
+    pub fn has_shut_down(&mut self, conn: ConnId) -> bool {
+        self.peer(conn).has_shut_down
     }
 
     /// A peer resets its connection.
@@ -207,6 +238,7 @@ impl Pair {
                         self.hanging.retain(|&hanging| hanging != key);
                     }
                     Wish::Look(conn) => self.fetch(conn),
+                    Wish::Wake(_) => unreachable!("there is one worker"),
                 }
             }
             let handed = self.hand_over();

@@ -1,6 +1,7 @@
 //! Random worlds, as many as fit into an ordinary test run. `simulate` runs more of them.
 
 use std::collections::BTreeSet;
+use std::panic::{catch_unwind, resume_unwind};
 
 use gatewayx_engine::REASON_NAMES;
 use gatewayx_simulator::world::{Summary, World};
@@ -10,8 +11,13 @@ fn run(first_seed: u64, exchanges: u64) -> Summary {
     let mut total = Summary::default();
     let mut seed = first_seed;
     while total.exchanges < exchanges {
-        println!("if this fails: simulate --seed {seed} --exchanges 1 --verbose");
-        total.add(&World::new(seed, false).run());
+        match catch_unwind(|| World::new(seed, false).run()) {
+            Ok(summary) => total.add(&summary),
+            Err(panic) => {
+                eprintln!("failed: simulate --seed {seed} --exchanges 1 --verbose");
+                resume_unwind(panic);
+            }
+        }
         seed += 1;
     }
     total

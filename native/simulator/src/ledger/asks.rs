@@ -119,7 +119,8 @@ impl Ledger {
     /// The caller gave no usable id and the gateway made one up: finds the request that it stands for.
     fn adopt(&mut self, id: &str, target: Key, index: usize) {
         let ask = &self.targets[&target].asks.messages[index];
-        let found = self.callers.iter().find_map(|(&key, conversation)| {
+        let mut waiting = self.callers.iter().filter(|(_, caller)| !caller.is_over);
+        let found = waiting.find_map(|(&key, conversation)| {
             let place = conversation.finals.len();
             let original = conversation.asks.messages.get(place)?;
             (conversation.ids[place].is_none() && is_same_head(ask, original))

@@ -46,19 +46,20 @@ impl Line {
 }
 
 /// The log, added up.
-#[derive(Debug, Default)]
-pub(super) struct Sums {
-    pub(super) count: u64,
+#[derive(Clone, Debug, Default)]
+pub struct LogSums {
+    /// Lines.
+    pub count: u64,
     /// How exchanges ended: by reason, and by nothing when they ended well.
-    pub(super) ends: BTreeMap<String, u64>,
+    pub ends: BTreeMap<String, u64>,
     requests: BTreeMap<(String, String), u64>,
     errors: BTreeMap<(String, String), u64>,
     bytes_in: u64,
     bytes_out: u64,
 }
 
-impl Sums {
-    fn add(&mut self, line: &Line) {
+impl LogSums {
+    fn enter(&mut self, line: &Line) {
         self.count += 1;
         *self.ends.entry(line.error.clone()).or_default() += 1;
         let proxy = &line.proxy_name;
@@ -82,7 +83,26 @@ impl Sums {
         }
     }
 
-    pub(super) fn agree_with(&self, books: &Books) {
+    /// Adds another worker's.
+    pub fn add(&mut self, other: &Self) {
+        self.count += other.count;
+        self.bytes_in += other.bytes_in;
+        self.bytes_out += other.bytes_out;
+        for (end, count) in &other.ends {
+            *self.ends.entry(end.clone()).or_default() += count;
+        }
+        for (own, others) in [
+            (&mut self.requests, &other.requests),
+            (&mut self.errors, &other.errors),
+        ] {
+            for (label, count) in others {
+                *own.entry(label.clone()).or_default() += count;
+            }
+        }
+    }
+
+    /// The counters are the sum of the log.
+    pub(crate) fn agree_with(&self, books: &Books) {
         assert_eq!(
             self.requests, books.requests,
             "requests in the log and in the metrics"
@@ -98,7 +118,7 @@ impl Sums {
 
 impl Ledger {
     pub(super) fn enter(&mut self, line: Line) {
-        self.sums.add(&line);
+        self.sums.enter(&line);
         let id = line.request_id.clone();
         if let Some(&limit_ms) = self.totals_ms.get(&line.proxy_name)
             && limit_ms > 0

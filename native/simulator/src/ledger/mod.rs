@@ -26,11 +26,9 @@ use std::collections::BTreeMap;
 use gatewayx_engine::config::Config;
 use gatewayx_engine::{ConnId, Key};
 
-use crate::books::Books;
 use crate::oracle::{End, Message, Reader};
 
-pub use line::Line;
-use line::Sums;
+pub use line::{Line, LogSums};
 
 /// Both directions of one connection, as the gateway sees them.
 #[derive(Debug)]
@@ -47,6 +45,8 @@ struct Conversation {
     finals: Vec<usize>,
     /// The peer has sent what nobody asked for: the connection must not be used again.
     owes: bool,
+    /// The gateway has sent its last byte.
+    is_over: bool,
     /// The peer mixes up its exchanges, so what it says of them cannot be held against the gateway.
     tainted: bool,
 }
@@ -62,6 +62,7 @@ impl Conversation {
             ended_answers: 0,
             finals: Vec::new(),
             owes: false,
+            is_over: false,
             tainted: false,
         }
     }
@@ -90,9 +91,8 @@ pub struct Ledger {
     callers: BTreeMap<Key, Conversation>,
     targets: BTreeMap<Key, Conversation>,
     exchanges: BTreeMap<String, Exchange>,
-    sums: Sums,
+    sums: LogSums,
     // from the configuration
-    logs: bool,
     attempts_max: usize,
     totals_ms: BTreeMap<String, u64>,
     target_names: std::collections::BTreeSet<(String, u16)>,
@@ -101,7 +101,7 @@ pub struct Ledger {
 impl Ledger {
     /// What the configuration promises.
     pub(crate) fn learn(&mut self, cfg: &Config) {
-        self.logs = cfg.access_log.enabled;
+        assert!(cfg.access_log.enabled, "the ledger compares the log");
         for proxy in &cfg.proxies {
             // One more for the late close of a pooled connection.
             let attempts = proxy
@@ -128,14 +128,9 @@ impl Ledger {
         self.target_names.len()
     }
 
-    /// Exchanges that have ended.
-    pub fn lines_count(&self) -> u64 {
-        self.sums.count
-    }
-
-    /// How they ended: by reason, and by nothing when they ended well.
-    pub fn ends(&self) -> &BTreeMap<String, u64> {
-        &self.sums.ends
+    /// The log, added up.
+    pub fn sums(&self) -> &LogSums {
+        &self.sums
     }
 
     /// What is logged of the exchange of this id.
@@ -206,6 +201,7 @@ impl Ledger {
     /// The gateway will send no more.
     pub(crate) fn output_ended(&mut self, conn: ConnId, clean: bool) {
         let conversation = self.conversation(conn);
+        conversation.is_over = true;
         match conn {
             ConnId::Downstream(key) => {
                 conversation.answers.end(clean);
@@ -227,18 +223,8 @@ impl Ledger {
         }
     }
 
-    /// The counters are the sum of the log.
-    pub(crate) fn agree_with(&self, books: &Books) {
-        if self.logs {
-            self.sums.agree_with(books);
-        }
-    }
-
     /// When all is over: every request that got anywhere has its line.
     pub fn close(&self) {
-        if !self.logs {
-            return;
-        }
         for (id, exchange) in &self.exchanges {
             let (key, index) = exchange.caller;
             let answered = self.callers[&key].answer_to(index).is_some();

@@ -66,5 +66,5 @@ fn nobody_hears_of_a_caller_that_left_between_requests() {
     let caller = pair.connect();
     pair.shut_down(caller);
     assert_eq!(pair.ended(caller), Some(Ended::Cleanly));
-    assert_eq!(pair.gateway.ledger.lines_count(), 0);
+    assert_eq!(pair.gateway.ledger.sums().count, 0);
 }

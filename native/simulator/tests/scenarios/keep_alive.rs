@@ -2,7 +2,7 @@
 
 use gatewayx_simulator::pair::{Ended, Pair, one_proxy};
 
-use crate::{get, ms, ok, post, reason, status};
+use crate::{get, ms, ok, post, reason, request, status};
 
 #[test]
 fn a_hundred_requests_need_one_connection() {
@@ -72,6 +72,18 @@ fn a_post_is_never_repeated() {
     pair.shut_down(target);
     assert_eq!(reason(&pair.received(caller)), "upstream_reset");
     assert!(pair.has_no_dial());
+    assert_eq!(pair.gateway.ledger.sends_count("second"), 1);
+}
+
+#[test]
+fn what_carries_a_body_is_not_repeated_without_being_asked_to() {
+    let (mut pair, caller, target) = warm();
+    pair.send(
+        caller,
+        request("PUT", "second", "Content-Length: 4\r\n") + "body",
+    );
+    pair.shut_down(target);
+    assert_eq!(reason(&pair.received(caller)), "upstream_reset");
     assert_eq!(pair.gateway.ledger.sends_count("second"), 1);
 }
 
