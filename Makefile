@@ -74,6 +74,8 @@ peers:
 lint: setup ## Formatting, lints and types; warnings are errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo fmt --manifest-path native/fuzz/Cargo.toml --check
+	cargo clippy --manifest-path native/fuzz/Cargo.toml --target-dir target/fuzz --locked -- -D warnings
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -85,6 +87,15 @@ test-native: setup ## Rust tests; the shared-memory code under every interleavin
 	cargo test --workspace --locked
 	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom \
 	    cargo test --package gatewayx-telemetry --release --test loom --locked
+	cargo run --package gatewayx-simulator --release --locked -- --exchanges 200000
+	cargo run --manifest-path native/fuzz/Cargo.toml --target-dir target/fuzz --locked
+
+.PHONY: soak
+soak: setup ## Simulate for as long as it is let: SEED= where to begin, EXCHANGES= how many
+	cargo run --package gatewayx-simulator --release --locked -- \
+	    --seed $(or $(SEED),$(shell date +%s)000) --exchanges $(or $(EXCHANGES),20000000)
+	cargo run --manifest-path native/fuzz/Cargo.toml --target-dir target/fuzz --release --locked -- \
+	    --seed $(or $(SEED),$(shell date +%s)) --inputs 2000000
 
 .PHONY: test-python
 test-python: setup peers ## Python tests: units, integration on real sockets, the rules of the code

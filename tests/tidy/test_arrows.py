@@ -20,7 +20,7 @@ CRATES = {
     "engine": PARTS,
     "simulator": {*PARTS, "engine"},
     "python": {*PARTS, "engine"},
-    "fuzz": {*PARTS, "engine"},
+    "fuzz": {*PARTS, "engine", "simulator"},
 }
 """What each crate of native/ may name, in any kind of dependency."""
 
