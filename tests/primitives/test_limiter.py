@@ -115,6 +115,15 @@ def test_a_wait_outlives_the_checks_for_signals() -> None:
     assert outcome == [True]
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT interrupts, also where the tests were started as a background job, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_signal_ends_a_wait() -> None:
     limiter = ConcurrencyLimiter(1)
     assert limiter.acquire()
