@@ -117,7 +117,7 @@ def test_a_wait_outlives_the_checks_for_signals() -> None:
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """SIGINT interrupts, also where the tests were started as a background job, which ignores it."""
+    """SIGINT interrupts, also where the tests were started in the background, which ignores it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
