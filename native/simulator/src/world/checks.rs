@@ -44,6 +44,10 @@ impl World {
         for proxy in proxies.iter().filter(|proxy| proxy["active"] != false) {
             self.now_ns += QUIET_NS;
             for turn in 0..4 {
+                // Probes that died with their worker are replaced one by one.
+                if self.living().len() < self.workers.len() {
+                    self.now_ns += QUIET_NS;
+                }
                 let path = proxy["path"].as_str().unwrap_or_default();
                 let request = format!("GET {path} HTTP/1.1\r\nHost: sim.test\r\n\r\n");
                 let script = vec![

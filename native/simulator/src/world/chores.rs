@@ -5,6 +5,7 @@ use gatewayx_engine::metrics::release_slot;
 use super::{Event, WorkerId, World};
 use crate::network::Parcel;
 use crate::plan::{MS, Temper};
+use crate::trace;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Chore {
@@ -89,6 +90,9 @@ impl World {
         let gateway = &self.workers[id].gateway;
         let slot = gateway.slot;
         self.departed.add(&gateway.tally().past());
+        if self.traces {
+            println!("{}", trace::line(self.now_ns, slot, format_args!("crash")));
+        }
         let places: Vec<_> = self
             .links
             .keys()
