@@ -136,14 +136,20 @@ class Metrics:
     def clear_block(self, block: int) -> None:
         """Forget what a block's former proxy counted."""
 
+    def force_breaker(self, block: int, state: Literal["open", "closed", "auto"]) -> None:
+        """Keep a proxy's breaker open or closed in all workers, or have it decide again."""
+
+    def forced_breaker(self, block: int) -> Literal["open", "closed", "auto"]:
+        """What it is forced to; `auto` when it decides by itself."""
+
     def families(
-        self, proxies: list[tuple[str, int, int, int]]
+        self, proxies: list[tuple[str, int, int, int, int]]
     ) -> list[tuple[str, str, str, tuple[str, ...], list[tuple[Any, ...]], tuple[float, ...]]]:
         """All metrics of the proxies, summed over the workers.
 
         Args:
-            proxies: `(name, block, max_concurrent, recovery_timeout_ms)`, the last one 0 without a
-                circuit breaker.
+            proxies: `(name, block, max_concurrent, recovery_timeout_ms,
+                recovery_jitter_percent)`, the last two 0 without a circuit breaker.
 
 
         Returns:

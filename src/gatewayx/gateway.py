@@ -7,11 +7,12 @@ import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from gatewayx import _native
 from gatewayx.config import GatewayConfig, compile_engine, for_upstream, load_file, validate
 from gatewayx.server.blocks import series
+from gatewayx.server.breakers import breaker_block
 from gatewayx.server.driver import Driver
 from gatewayx.server.sockets import bind, url
 
@@ -71,6 +72,17 @@ class Gateway:
     def metrics(self) -> list[tuple[Any, ...]]:
         """All metric families: `(name, kind, help, label_names, samples, bounds)`."""
         return self._metrics.families(series(self._compiled))
+
+    def force_breaker(self, proxy: str, state: Literal["open", "closed", "auto"]) -> None:
+        """Keep a proxy's circuit breaker open or closed, or have it decide again, closed.
+
+        Raises:
+            KeyError: When there is no such proxy, or none with a circuit breaker.
+        """
+        block = breaker_block(self._compiled, proxy)
+        if block is None:
+            raise KeyError(f"{proxy} has no circuit breaker")
+        self._metrics.force_breaker(block, state)
 
     def counts(self) -> dict[str, int]:
         """What is alive: `downstreams`, `upstreams`, `idle_upstreams`, `exchanges`, `timers`, and

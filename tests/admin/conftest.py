@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from gatewayx.admin import AdminServer, Family, SuperuserToken, WorkerStatus, create_app
+from gatewayx.admin import (
+    AdminServer,
+    BreakerOrder,
+    Family,
+    NoBreakerError,
+    SuperuserToken,
+    WorkerStatus,
+    create_app,
+)
 from gatewayx.config import GatewayConfig, validate
 
 TOKEN = "a-token-for-tests"
@@ -33,6 +41,7 @@ class KnownState:
     rows: list[tuple[Any, ...]] = field(default_factory=list)
     accepts: bool = True
     reload_error: Exception | None = None
+    breakers: dict[str, BreakerOrder] = field(default_factory=lambda: {"sidecar": "auto"})
 
     def metrics(self) -> list[tuple[Any, ...]]:
         return self.rows
@@ -42,6 +51,15 @@ class KnownState:
 
     def workers(self) -> list[WorkerStatus]:
         return [WorkerStatus(slot=0, pid=4711, state="serving", restarts=2)]
+
+    def forced_breaker(self, proxy: str) -> BreakerOrder:
+        if proxy == "bare":
+            raise NoBreakerError(proxy)
+        return self.breakers[proxy]
+
+    def force_breaker(self, proxy: str, state: BreakerOrder) -> None:
+        self.forced_breaker(proxy)
+        self.breakers[proxy] = state
 
     async def reload(self) -> dict[str, Any]:
         if self.reload_error is not None:

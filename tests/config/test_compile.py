@@ -33,7 +33,9 @@ proxies:
       expect_continue: 4, total: 5, tunnel_idle: 6}
     queue: {size: 7, timeout: 0.5, order: lifo, priority_header: X-Priority}
     circuit_breaker: {enabled: true, failure_threshold: 2, recovery_timeout: 1.5,
-      half_open_requests: 3, failure_statuses: [500, 529], header: true}
+      recovery_jitter_percent: 10, half_open_requests: 3, failure_statuses: [500, 529],
+      header: true, window: {length: 20, volume_min: 50, failure_percent: 30, slow_percent: 40,
+      slow_after: 0.25}}
     retry: {attempts: 3, retry_on: [timeout], statuses: [503], backoff: 0.01, backoff_max: 0.1,
       budget_percent: 10, budget_floor: 1, body_max: 1KiB}
   - name: other
@@ -88,9 +90,17 @@ COMPILED = {
             "circuit_breaker": {
                 "failure_threshold": 2,
                 "recovery_timeout_ms": 1500,
+                "recovery_jitter_percent": 10,
                 "half_open_requests": 3,
                 "failure_statuses": [500, 529],
                 "header": True,
+                "window": {
+                    "window_ms": 20000,
+                    "volume_min": 50,
+                    "failure_percent": 30,
+                    "slow_percent": 40,
+                    "slow_after_ms": 250,
+                },
             },
             "retry": {
                 "attempts": 3,

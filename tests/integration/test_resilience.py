@@ -85,10 +85,10 @@ async def test_a_queue_serves_in_order_and_never_passes_the_limit(
 
 
 async def _queued(gateway: Serving, count: int) -> None:
-    await _gauge(gateway, "gateway_limiter_queued", count)
+    await gauge(gateway, "gateway_limiter_queued", count)
 
 
-async def _gauge(gateway: Serving, name: str, value: int) -> None:
+async def gauge(gateway: Serving, name: str, value: int) -> None:
     for _ in range(500):
         if (await gateway.metrics()).total(name) == value:
             return
@@ -172,7 +172,7 @@ async def test_failures_open_the_circuit_and_a_probe_closes_it(
     assert refused.value(b"retry-after") == b"1"
     assert (await gateway.metrics()).total("gateway_circuit_breaker_state") == 1
     assert len(upstream.requests) == 3
-    await _gauge(gateway, "gateway_circuit_breaker_state", 2)
+    await gauge(gateway, "gateway_circuit_breaker_state", 2)
     probe = await caller.get("/fine")
     assert probe.status == 200
     assert (await caller.get("/fine")).value(b"x-circuit-breaker") == b"closed"

@@ -153,6 +153,12 @@ impl Engine {
         exchange.target = proxy.balancer.borrow_mut().pick(&pick);
         exchange.tried |= 1 << exchange.target;
         exchange.attempt_open = true;
+        exchange.waits_since_ns = if exchange.body.is_done() {
+            now_ns
+        } else {
+            NEVER
+        };
+        exchange.head_ns = 0;
         if exchange.attempts_count == 0 {
             exchange.dispatched_ns = now_ns;
         }
@@ -250,13 +256,14 @@ impl Engine {
         if !std::mem::take(&mut exchange.attempt_open) {
             return;
         }
+        let ticket = exchange.ticket.take();
         let Some(proxy) = &exchange.proxy else { return };
         proxy
             .balancer
             .borrow_mut()
             .on_end(exchange.target, now_ns, failed);
-        if let (Some(breaker), Some(ticket)) = (proxy.breaker(), exchange.ticket.take()) {
-            breaker.on_result(ticket, now_ns, failed);
+        if let (Some(breaker), Some(ticket)) = (proxy.breaker(), ticket) {
+            breaker.on_result(ticket, now_ns, failed, exchange.waited_ns(now_ns));
         }
     }
 

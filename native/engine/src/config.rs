@@ -119,10 +119,13 @@ pub enum QueueOrder {
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct CircuitBreakerConfig {
-    /// Failures in a row that open it.
+    /// Failures in a row that open it; 0: none do.
     pub failure_threshold: u32,
-    /// How long it stays open.
+    /// How long it stays open, at least.
     pub recovery_timeout_ms: u64,
+    /// How much longer it may stay open, drawn each time.
+    #[serde(default)]
+    pub recovery_jitter_percent: u32,
     /// Probes that decide.
     pub half_open_requests: u32,
     /// Status codes that are failures.
@@ -131,6 +134,25 @@ pub struct CircuitBreakerConfig {
     /// Say `X-Circuit-Breaker: closed` or `half-open` on every response.
     #[serde(default)]
     pub header: bool,
+    /// Shares of failed and slow calls that open it too.
+    #[serde(default)]
+    pub window: Option<BreakerWindowConfig>,
+}
+
+/// When the share of failed or slow calls opens the breaker.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct BreakerWindowConfig {
+    /// How far back calls count.
+    pub window_ms: u64,
+    /// Calls below which no share says anything.
+    pub volume_min: u32,
+    /// Failed calls of all; 0 never opens.
+    pub failure_percent: u32,
+    /// Slow calls of all; 0 never opens.
+    pub slow_percent: u32,
+    /// A call is slow when its response begins later than this after the request was whole.
+    pub slow_after_ms: u64,
 }
 
 /// Which failed attempts are repeated, and how.

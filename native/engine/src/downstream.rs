@@ -181,6 +181,10 @@ pub(crate) struct Exchange {
     /// An attempt is under way that the balancer and the breaker have not heard the end of.
     pub(crate) attempt_open: bool,
     pub(crate) ticket: Option<Ticket>,
+    /// Since when the present attempt's upstream has all that it needs to answer; `NEVER` before.
+    pub(crate) waits_since_ns: u64,
+    /// When its response head was there; 0 before.
+    pub(crate) head_ns: u64,
     /// For consistent hashing.
     pub(crate) key_hash: u64,
     // response
@@ -199,6 +203,16 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
+    /// How long the upstream of the present attempt took to begin its response, or has taken so far.
+    pub(crate) fn waited_ns(&self, now_ns: u64) -> u64 {
+        let until_ns = if self.head_ns > 0 {
+            self.head_ns
+        } else {
+            now_ns
+        };
+        until_ns.saturating_sub(self.waits_since_ns)
+    }
+
     /// Makes ready for the next exchange. Small buffers keep their memory, so that a busy connection
     /// allocates nothing a request.
     pub(crate) fn reset(&mut self) {

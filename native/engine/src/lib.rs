@@ -59,9 +59,11 @@ mod slab;
 mod timers;
 mod upstream;
 
+pub use breaker::{force_breaker, forced_breaker};
 pub use downstream::Peer;
 pub use engine::{Counts, DialError, Engine};
 pub use error::{Blame, REASON_NAMES, Reason, Retry};
+pub use gatewayx_policy::Forced;
 pub use output::{Action, CloseMode, ConnId, SegmentId, Segments};
 pub use proxy::Target;
 pub use slab::Key;

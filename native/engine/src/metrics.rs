@@ -63,7 +63,9 @@ pub(crate) mod shared_cell {
     pub(crate) const BREAKER: u32 = 2;
     /// Bit n: a health check has found upstream n down.
     pub(crate) const DOWN: u32 = 3;
-    pub(crate) const COUNT: u32 = 8;
+    /// The breaker's sliding window, on cache lines of its own.
+    pub(crate) const WINDOW: u32 = 8;
+    pub(crate) const COUNT: u32 = WINDOW + gatewayx_policy::BUCKETS_COUNT as u32;
 }
 
 /// The gateway's own cells that a driver records into: see [`Region::cells`] of block 0.
@@ -199,6 +201,8 @@ pub struct Series {
     pub max_concurrent: u32,
     /// How long its breaker stays open; 0 when it has none.
     pub recovery_timeout_ms: u64,
+    /// How much longer it may stay open.
+    pub recovery_jitter_percent: u32,
 }
 
 enum Source {
@@ -397,6 +401,7 @@ pub fn families(region: &Region, proxies: &[Series], now_ns: u64) -> Vec<Family>
         block: 0,
         max_concurrent: 0,
         recovery_timeout_ms: 0,
+        recovery_jitter_percent: 0,
     }];
     let with_unrouted: Vec<Series> = gateway.iter().chain(proxies).cloned().collect();
     let of_gateway = GATEWAY_METRICS
@@ -450,6 +455,7 @@ fn read(region: &Region, metric: &Metric, series: &[Series], now_ns: u64) -> Fam
             Source::Breaker => {
                 let cfg = BreakerConfig {
                     recovery_timeout_ns: one.recovery_timeout_ms.saturating_mul(1_000_000),
+                    recovery_jitter_percent: one.recovery_jitter_percent,
                     ..BreakerConfig::default()
                 };
                 let bits = region.shared(one.block).load(shared_cell::BREAKER);

@@ -5,10 +5,10 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use gatewayx_http::Oddities;
-use gatewayx_policy::{Algorithm, Balancer, BreakerConfig, Ejection, RetryBudget};
+use gatewayx_policy::{Algorithm, Balancer, Ejection, RetryBudget};
 use gatewayx_telemetry::{Cells, Region};
 
-use crate::breaker::{SharedBreaker, breaker_config, state_name};
+use crate::breaker::{BreakerRules, SharedBreaker, state_name};
 use crate::config::{LoadBalancingAlgorithm, LoadBalancingConfig, ProxyConfig, UpstreamConfig};
 use crate::queue::Queue;
 
@@ -64,7 +64,7 @@ pub(crate) struct Proxy {
     pub(crate) retry_budget: RefCell<RetryBudget>,
     /// Requests that wait for a permit; outlives a change of configuration.
     pub(crate) queue: Rc<RefCell<Queue>>,
-    breaker: Option<BreakerConfig>,
+    breaker: Option<BreakerRules>,
     /// This worker's metrics of the proxy.
     pub(crate) cells: Cells,
     /// The cells that all workers share: permits in use.
@@ -118,7 +118,7 @@ impl Proxy {
                 }),
             ),
             queue,
-            breaker: cfg.circuit_breaker.as_ref().map(breaker_config),
+            breaker: cfg.circuit_breaker.as_ref().map(BreakerRules::new),
             cells: region.cells(slot, cfg.block),
             shared: region.shared(cfg.block),
             cfg,
@@ -127,8 +127,8 @@ impl Proxy {
 
     /// The breaker, if it is on.
     pub(crate) fn breaker(&self) -> Option<SharedBreaker<'_>> {
-        self.breaker.map(|cfg| SharedBreaker {
-            cfg,
+        self.breaker.map(|rules| SharedBreaker {
+            rules,
             cells: &self.shared,
         })
     }

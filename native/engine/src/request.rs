@@ -313,7 +313,9 @@ impl Engine {
 
     /// The request is whole: from here on the upstream is waited for.
     fn complete_request(&mut self, now_ns: u64, key: Key, upstream_key: Key) {
-        self.downstreams[key].phase = DownstreamPhase::Response;
+        let downstream = &mut self.downstreams[key];
+        downstream.phase = DownstreamPhase::Response;
+        downstream.exchange.waits_since_ns = now_ns;
         self.await_upstream(now_ns, key);
         let upstream = &self.upstreams[upstream_key];
         if upstream.phase == UpstreamPhase::AwaitingHead {

@@ -68,6 +68,9 @@ impl Engine {
             Ok(true) => {
                 upstream.scan = Default::default();
                 let rest_bytes = bytes.len() - head.len;
+                if head.status == 101 || head.status >= 200 {
+                    self.downstreams[downstream].exchange.head_ns = now_ns;
+                }
                 match head.status {
                     101 => self.switch_protocols(now_ns, key, downstream, bytes, &head),
                     100..=199 => self.inform(now_ns, downstream, bytes, &head),

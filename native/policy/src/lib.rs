@@ -9,9 +9,11 @@ mod breaker;
 mod limiter;
 mod retry_budget;
 mod wait_queue;
+mod window;
 
 pub use balance::{Algorithm, Balancer, Ejection, Pick, UPSTREAMS_MAX_COUNT};
-pub use breaker::{Breaker, BreakerConfig, State, Ticket};
+pub use breaker::{Breaker, BreakerConfig, Forced, State, Ticket};
 pub use limiter::{Limiter, Released};
 pub use retry_budget::RetryBudget;
 pub use wait_queue::{WaitKey, WaitQueue};
+pub use window::{BUCKETS_COUNT, Outcome, Totals, WindowConfig};

@@ -4,6 +4,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use gatewayx_engine::metrics::{Family, Samples, Series, families, geometry, release_slot};
+use gatewayx_engine::{Forced, force_breaker, forced_breaker};
 use gatewayx_telemetry::Region;
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
@@ -67,21 +68,46 @@ impl Metrics {
         self.region.clear_block(block);
     }
 
-    /// All metrics of the proxies `[(name, block, max_concurrent, recovery_timeout_ms)]`, summed over the workers:
+    /// Keeps the breaker of a block `open` or `closed` in all workers; `auto` has it decide again.
+    fn force_breaker(&self, block: u32, state: &str) -> PyResult<()> {
+        let forced = match state {
+            "open" => Some(Forced::Open),
+            "closed" => Some(Forced::Closed),
+            "auto" => None,
+            _ => return Err(PyValueError::new_err("open, closed or auto")),
+        };
+        force_breaker(&self.region, block, now_ns(), forced);
+        Ok(())
+    }
+
+    /// What the breaker of a block is forced to: `open`, `closed`, or `auto` when it decides by itself.
+    fn forced_breaker(&self, block: u32) -> &'static str {
+        match forced_breaker(&self.region, block) {
+            Some(Forced::Open) => "open",
+            Some(Forced::Closed) => "closed",
+            None => "auto",
+        }
+    }
+
+    /// All metrics of the proxies `[(name, block, max_concurrent, recovery_timeout_ms, recovery_jitter_percent)]`,
+    /// summed over the workers:
     /// `[(name, kind, help, label_names, samples, bounds)]`.
     fn families<'py>(
         &self,
         py: Python<'py>,
-        proxies: Vec<(String, u32, u32, u64)>,
+        proxies: Vec<(String, u32, u32, u64, u32)>,
     ) -> PyResult<Bound<'py, PyList>> {
         let series: Vec<Series> = proxies
             .into_iter()
             .map(
-                |(proxy, block, max_concurrent, recovery_timeout_ms)| Series {
-                    proxy,
-                    block,
-                    max_concurrent,
-                    recovery_timeout_ms,
+                |(proxy, block, max_concurrent, recovery_timeout_ms, recovery_jitter_percent)| {
+                    Series {
+                        proxy,
+                        block,
+                        max_concurrent,
+                        recovery_timeout_ms,
+                        recovery_jitter_percent,
+                    }
                 },
             )
             .collect();

@@ -151,6 +151,10 @@ impl Gateway {
                     .circuit_breaker
                     .as_ref()
                     .map_or(0, |breaker| breaker.recovery_timeout_ms),
+                recovery_jitter_percent: proxy
+                    .circuit_breaker
+                    .as_ref()
+                    .map_or(0, |breaker| breaker.recovery_jitter_percent),
             })
             .collect();
         self.ledger.learn(cfg);

@@ -21,8 +21,8 @@
 //! # Orderings
 //!
 //! Statistics are relaxed everywhere: a cell is read alone, never to learn that something else has
-//! happened, so a scrape may see an observation's bucket one moment before its sum. [`Permits`]
-//! alone order memory; they say how.
+//! happened, so a scrape may see an observation's bucket one moment before its sum. [`Permits`],
+//! [`Ring`] and [`Cells::update`] alone order memory; they say how.
 //!
 //! # Cost
 //!
@@ -35,6 +35,7 @@ mod geometry;
 mod histogram;
 mod permits;
 mod region;
+mod ring;
 mod sync;
 
 pub use cells::Cells;
@@ -42,3 +43,4 @@ pub use geometry::Geometry;
 pub use histogram::{Histogram, HistogramSnapshot, LATENCY_BOUNDS_NS};
 pub use permits::Permits;
 pub use region::{Region, RegionError};
+pub use ring::Ring;

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use gatewayx_telemetry::{Cells, Geometry, Permits, Region, RegionError};
+use gatewayx_telemetry::{Cells, Geometry, Permits, Region, RegionError, Ring};
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::AtomicU64;
 use loom::thread;
@@ -153,6 +153,33 @@ fn shared_adds_and_observations_are_all_counted() {
             (cells.load(3), snapshot.cumulative, snapshot.sum_ns),
             (4, vec![2, 2], 14)
         );
+    });
+}
+
+#[test]
+fn of_two_writers_of_a_ring_one_sees_both_changes() {
+    loom::model(|| {
+        let cells = shared_cells();
+        let write = |cells: &Cells, index: usize| {
+            let ring = Ring::<2>::new(cells, 0);
+            ring.update(index, |value| value + 1);
+            ring.read().iter().sum::<u64>()
+        };
+        let others = cells.clone();
+        let other = thread::spawn(move || write(&others, 1));
+        let here = write(&cells, 0);
+        let there = other.join().unwrap();
+        assert_eq!(here.max(there), 2, "a threshold of two would be missed");
+    });
+}
+
+#[test]
+fn no_change_of_a_cell_of_a_ring_is_lost() {
+    bounded_model(|| {
+        let cells = shared_cells();
+        let writers = cells.clone();
+        three_threads(move || Ring::<2>::new(&writers, 0).update(1, |value| value + 1));
+        assert_eq!(Ring::<2>::new(&cells, 0).read(), [0, 3]);
     });
 }
 

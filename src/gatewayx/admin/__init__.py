@@ -2,13 +2,22 @@
 
 from gatewayx.admin.app import create_app
 from gatewayx.admin.server import AdminServer
-from gatewayx.admin.state import AdminState, Family, ReloadError, WorkerStatus
+from gatewayx.admin.state import (
+    AdminState,
+    BreakerOrder,
+    Family,
+    NoBreakerError,
+    ReloadError,
+    WorkerStatus,
+)
 from gatewayx.admin.superuser import SuperuserToken, load_token
 
 __all__ = [
     "AdminServer",
     "AdminState",
+    "BreakerOrder",
     "Family",
+    "NoBreakerError",
     "ReloadError",
     "SuperuserToken",
     "WorkerStatus",

@@ -8,6 +8,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from gatewayx.config import GatewayConfig
 
+BreakerOrder = Literal["open", "closed", "auto"]
+
 
 class Family(NamedTuple):
     """All series of one metric, summed over the workers.
@@ -73,6 +75,22 @@ class AdminState(Protocol):
         """Every worker slot."""
         ...
 
+    def forced_breaker(self, proxy: str) -> str:
+        """What a proxy's circuit breaker is forced to: `open`, `closed`, or `auto`.
+
+        Raises:
+            KeyError: When there is no such proxy.
+            NoBreakerError: When its breaker is not enabled.
+        """
+        ...
+
+    def force_breaker(self, proxy: str, state: BreakerOrder) -> None:
+        """Keep a proxy's breaker open or closed in every worker, or have it decide again.
+
+        Raises as `forced_breaker`.
+        """
+        ...
+
     async def reload(self) -> dict[str, Any]:
         """Read the configuration again and put it in force; what has changed.
 
@@ -82,6 +100,10 @@ class AdminState(Protocol):
             Nothing has changed in either case.
         """
         ...
+
+
+class NoBreakerError(Exception):
+    """A proxy has no circuit breaker that could be forced."""
 
 
 class ReloadError(Exception):

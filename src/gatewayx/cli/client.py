@@ -28,11 +28,16 @@ class AdminClient:
         self._address = address
         self._token = token
 
-    def post(self, path: str) -> dict[str, Any]:
-        """Post nothing; the answer's JSON. Raises `AdminError`."""
+    def post(self, path: str, form: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Post a form as JSON, or nothing; the answer's JSON. Raises `AdminError`."""
+        headers = {"Authorization": f"Bearer {self._token}"}
+        body = None
+        if form is not None:
+            headers["Content-Type"] = "application/json"
+            body = json.dumps(form)
         connection = http.client.HTTPConnection(self._address, timeout=TIMEOUT_SECONDS)
         try:
-            connection.request("POST", path, headers={"Authorization": f"Bearer {self._token}"})
+            connection.request("POST", path, body, headers)
             response = connection.getresponse()
             answer: dict[str, Any] = json.loads(response.read())
         except (OSError, http.client.HTTPException, ValueError) as error:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from gatewayx.cli import report
+from gatewayx.cli.breaker import breaker
 from gatewayx.slo.cli import slo_group
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ def version() -> int:
     return report.version()
 
 
+program.add_command(breaker)
 program.add_command(slo_group)
 
 

@@ -13,6 +13,7 @@ from gatewayx.config.environment import resolve
 from gatewayx.config.model import DownstreamConfig, GatewayConfig, ProxyConfig, UpstreamTimeout
 from gatewayx.config.resilience import (
     BreakerConfig,
+    BreakerWindowConfig,
     LoadBalancingConfig,
     QueueConfig,
     RetryCondition,
@@ -105,9 +106,21 @@ def _breaker(breaker: BreakerConfig) -> dict[str, Any] | None:
     return {
         "failure_threshold": breaker.failure_threshold,
         "recovery_timeout_ms": _ms(breaker.recovery_timeout),
+        "recovery_jitter_percent": breaker.recovery_jitter_percent,
         "half_open_requests": breaker.half_open_requests,
         "failure_statuses": list(breaker.failure_statuses or range(500, 600)),
         "header": breaker.header,
+        "window": None if breaker.window is None else _breaker_window(breaker.window),
+    }
+
+
+def _breaker_window(window: BreakerWindowConfig) -> dict[str, Any]:
+    return {
+        "window_ms": _ms(window.length),
+        "volume_min": window.volume_min,
+        "failure_percent": window.failure_percent,
+        "slow_percent": window.slow_percent,
+        "slow_after_ms": _ms(window.slow_after),
     }
 
 

@@ -22,6 +22,10 @@ from gatewayx.config.values import (
 )
 
 BreakerCount = Annotated[int, Field(ge=1, le=255), Kind("count from 1 to 255")]
+BreakerThreshold = Annotated[int, Field(ge=0, le=255), Kind("count up to 255")]
+Percent = Annotated[int, Field(ge=0, le=100), Kind("percent")]
+WindowLength = Annotated[float, Field(ge=1, le=3600, strict=False), Kind("seconds from 1 to 3600")]
+VolumeCount = Annotated[int, Field(ge=1, le=10_000), Kind("count from 1 to 10000")]
 Weight = Annotated[int, Field(ge=1, le=1000)]
 
 
@@ -44,15 +48,52 @@ class QueueConfig(Section):
     )
 
 
+class BreakerWindowConfig(Section):
+    """Shares of failed and of slow calls that open the circuit too, over a sliding window that is
+    one for all workers. Only a failed or slow call opens it, never a good one.
+    """
+
+    length: WindowLength = Field(
+        default=10, description="How far back calls count, in steps of a tenth."
+    )
+    volume_min: VolumeCount = Field(
+        default=20,
+        description="Calls in the window below which no share says anything: one failure after a "
+        "quiet night is 100 %.",
+    )
+    failure_percent: Percent = Field(
+        default=50, description="Failed calls of all that open the circuit. 0 = none do."
+    )
+    slow_percent: Percent = Field(
+        default=0,
+        description="Slow calls of all that open the circuit. 0 = none do. When set, a slow probe"
+        " is a failed one.",
+    )
+    slow_after: Wait = Field(
+        default=1,
+        description="A call is slow when so much time goes by between its request, whole and ready"
+        " to be sent, and its response head.",
+    )
+
+
 class BreakerConfig(Section):
-    """The circuit breaker of a proxy, one for all workers. Open: 503, `circuit_open`."""
+    """The circuit breaker of a proxy, one for all workers. Open: 503, `circuit_open`. Callers that
+    leave are neither failures nor successes.
+    """
 
     enabled: bool = Field(default=False, description="Whether failures open the circuit.")
-    failure_threshold: BreakerCount = Field(
-        default=5, description="Failures in a row that open it."
+    failure_threshold: BreakerThreshold = Field(
+        default=5,
+        description="Failures in a row that open it. 0 = none do; then `window` must say when.",
     )
+    window: BreakerWindowConfig | None = None
     recovery_timeout: Wait = Field(
-        default=30, description="How long it stays open before a probe is let through."
+        default=30, description="How long it stays open before a probe is let through, at least."
+    )
+    recovery_jitter_percent: Percent = Field(
+        default=0,
+        description="How much longer it may stay open, drawn each time: many gateways that lost the"
+        " same upstream then do not all probe it at once. Never shorter.",
     )
     half_open_requests: BreakerCount = Field(
         default=1, description="Probes that are let through and must succeed to close it."

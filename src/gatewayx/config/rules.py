@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from gatewayx.config.fault import Location, dotted
+from gatewayx.config.resilience_rules import resilience_findings
 from gatewayx.config.values import host_name, listen_address, path_prefix, split_address
 
 Finding = tuple[Location, str]
@@ -19,6 +20,7 @@ def findings(data: object) -> Iterator[Finding]:
     yield from _one_upstream_key(data)
     yield from _a_weight_each(data)
     yield from _queue_behind_limit(data)
+    yield from resilience_findings(data)
     yield from _distinct_proxies(data)
     yield from _distinct_addresses(data)
 

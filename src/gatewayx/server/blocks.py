@@ -12,7 +12,7 @@ from typing import Any
 
 from gatewayx import _native
 
-Series = tuple[str, int, int, int]
+Series = tuple[str, int, int, int, int]
 
 
 class Blocks:
@@ -44,12 +44,14 @@ class Blocks:
 
 def series(compiled: dict[str, Any]) -> list[Series]:
     """What `Metrics.families` has to know of the proxies of a compiled configuration."""
-    return [
-        (
-            proxy["name"],
-            proxy["block"],
-            proxy["max_concurrent"],
-            (proxy.get("circuit_breaker") or {}).get("recovery_timeout_ms", 0),
-        )
-        for proxy in compiled["proxies"]
-    ]
+    return [_series(proxy, proxy.get("circuit_breaker") or {}) for proxy in compiled["proxies"]]
+
+
+def _series(proxy: dict[str, Any], breaker: dict[str, Any]) -> Series:
+    return (
+        proxy["name"],
+        proxy["block"],
+        proxy["max_concurrent"],
+        breaker.get("recovery_timeout_ms", 0),
+        breaker.get("recovery_jitter_percent", 0),
+    )

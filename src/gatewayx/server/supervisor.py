@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 from gatewayx import _native
 from gatewayx.admin import (
     AdminServer,
+    BreakerOrder,
+    NoBreakerError,
     ReloadError,
     SuperuserToken,
     WorkerStatus,
@@ -29,6 +31,7 @@ from gatewayx.admin import (
 )
 from gatewayx.config import ConfigError, GatewayConfig, compile_engine
 from gatewayx.server.blocks import Blocks, series
+from gatewayx.server.breakers import breaker_block
 from gatewayx.server.control import Channel, Orders
 from gatewayx.server.reload import Changes, changes
 from gatewayx.server.sockets import ListenError, bind, new_event_loop, url
@@ -189,6 +192,15 @@ class Supervisor:
         """All families, summed over the workers."""
         return self._metrics.families(series(self._compiled))
 
+    def forced_breaker(self, proxy: str) -> BreakerOrder:
+        """See `AdminState`."""
+        return self._metrics.forced_breaker(self._breaker_block(proxy))
+
+    def force_breaker(self, proxy: str, state: BreakerOrder) -> None:
+        """See `AdminState`."""
+        self._metrics.force_breaker(self._breaker_block(proxy), state)
+        log.warning("proxy %s: circuit breaker set to %s by hand", proxy, state)
+
     def ready(self) -> bool:
         """Whether a worker accepts callers."""
         return not self._stopping and any(worker.ready.is_set() for worker in self._workers)
@@ -291,6 +303,12 @@ class Supervisor:
             with contextlib.suppress(ProcessLookupError):
                 if worker.status.pid:
                     os.kill(worker.status.pid, signal.SIGKILL)
+
+    def _breaker_block(self, proxy: str) -> int:
+        block = breaker_block(self._compiled, proxy)
+        if block is None:
+            raise NoBreakerError(proxy)
+        return block
 
     def _workers_count(self) -> int:
         wanted = self._config.workers

@@ -4,20 +4,23 @@
 //!   63..62 phase | 61..48 generation | 47..40 a | 39..32 b | 31..0 time in ticks of 10 ms
 //!   Closed: a = failures in a row      Open: time = since
 //!   HalfOpen: a = admitted, b = succeeded, time = last admitted
+//!   Forced: a = 0 closed, 1 open
 //! ```
 //!
 //! All zeroes is a closed breaker, which is what fresh memory holds. Counts end at 255, so thresholds above
 //! that count as 255. Times are exact to a tick and unambiguous for 497 days; generations are unambiguous
 //! over 16,382 changes of state, which no late result outlives.
 
-use super::{Breaker, BreakerConfig, Phase};
+use super::{Breaker, BreakerConfig, Forced, Phase};
 
-const TICK_NS: u64 = 10_000_000;
+/// A step of the time.
+pub(super) const TICK_NS: u64 = 10_000_000;
 const GENERATIONS_COUNT: u64 = (1 << 14) - 1;
 
 const CLOSED: u64 = 0;
 const OPEN: u64 = 1;
 const HALF_OPEN: u64 = 2;
+const FORCED: u64 = 3;
 
 impl Breaker {
     /// The breaker that `to_bits` packed. `now_ns` must not be before the time at which it was.
@@ -33,6 +36,8 @@ impl Breaker {
                 succeeded: b,
                 last_admitted_ns: at_ns,
             },
+            FORCED if a == 0 => Phase::Forced(Forced::Closed),
+            FORCED => Phase::Forced(Forced::Open),
             _ => Phase::Closed {
                 failures_in_a_row: a,
             },
@@ -65,6 +70,7 @@ impl Breaker {
                     | count(succeeded) << 32
                     | ticks(last_admitted_ns)
             }
+            Phase::Forced(forced) => FORCED << 62 | u64::from(forced == Forced::Open) << 40,
         };
         // Never 0, like a ticket.
         let generation = (self.generation - 1) % GENERATIONS_COUNT + 1;
@@ -81,6 +87,7 @@ mod tests {
     const CFG: BreakerConfig = BreakerConfig {
         failure_threshold: 2,
         recovery_timeout_ns: 5 * TICK_NS,
+        recovery_jitter_percent: 60,
         half_open_requests: 2,
     };
 
@@ -100,7 +107,11 @@ mod tests {
             breaker.on_failure(ticket, now_ns - TICK_NS);
         }
         let bits = breaker.to_bits();
-        let later = |ticks: u64| Breaker::from_bits(CFG, bits, now_ns + ticks * TICK_NS);
+        let cfg = BreakerConfig {
+            recovery_jitter_percent: 0,
+            ..CFG
+        };
+        let later = |ticks: u64| Breaker::from_bits(cfg, bits, now_ns + ticks * TICK_NS);
         assert_eq!(later(3).state(now_ns + 3 * TICK_NS), State::Open);
         assert_eq!(later(4).state(now_ns + 4 * TICK_NS), State::HalfOpen);
     }
@@ -108,7 +119,7 @@ mod tests {
     proptest! {
         /// Packed and unpacked around every step, a breaker does what it does without.
         #[test]
-        fn packing_changes_nothing(steps in prop::collection::vec((0..4_u8, 0..8_u64, 0..4_usize), 0..200)) {
+        fn packing_changes_nothing(steps in prop::collection::vec((0..8_u8, 0..8_u64, 0..4_usize), 0..200)) {
             let mut plain = Breaker::new(CFG);
             let mut bits = 0;
             let mut tickets: Vec<(Ticket, Ticket)> = vec![];
@@ -117,8 +128,21 @@ mod tests {
                 now_ns += wait_ticks * TICK_NS;
                 let mut packed = Breaker::from_bits(CFG, bits, now_ns);
                 prop_assert_eq!(plain.state(now_ns), packed.state(now_ns));
+                prop_assert_eq!(plain.forced(), packed.forced());
                 let chosen = (index < tickets.len()).then(|| tickets.swap_remove(index));
                 match (step, chosen) {
+                    (4, _) if index == 0 => {
+                        plain.force(Forced::Open);
+                        packed.force(Forced::Open);
+                    }
+                    (4, _) if index == 1 => {
+                        plain.force(Forced::Closed);
+                        packed.force(Forced::Closed);
+                    }
+                    (5, _) if index == 0 => {
+                        plain.reset();
+                        packed.reset();
+                    }
                     (0, _) | (_, None) => {
                         let both = (plain.try_acquire(now_ns), packed.try_acquire(now_ns));
                         prop_assert_eq!(both.0.is_some(), both.1.is_some());
@@ -133,6 +157,14 @@ mod tests {
                     (2, Some((a, b))) => {
                         plain.on_failure(a, now_ns);
                         packed.on_failure(b, now_ns);
+                    }
+                    (6, Some((a, b))) => {
+                        plain.trip(a, now_ns);
+                        packed.trip(b, now_ns);
+                    }
+                    (7, Some((a, b))) => {
+                        plain.on_slow_success(a, now_ns);
+                        packed.on_slow_success(b, now_ns);
                     }
                     (_, Some((a, b))) => {
                         plain.on_cancel(a);

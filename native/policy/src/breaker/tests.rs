@@ -179,11 +179,12 @@ fn reset_closes_and_forgets() {
 }
 
 #[test]
-fn zero_counts_as_one() {
+fn no_probes_count_as_one() {
     let mut breaker = Breaker::new(BreakerConfig {
-        failure_threshold: 0,
+        failure_threshold: 1,
         recovery_timeout_ns: 0,
         half_open_requests: 0,
+        ..BreakerConfig::default()
     });
     let ticket = breaker.try_acquire(0).unwrap();
     breaker.on_failure(ticket, 0);
@@ -191,6 +192,87 @@ fn zero_counts_as_one() {
     assert_ne!(probe.generation(), ticket.generation());
     breaker.on_success(Ticket::from_generation(probe.generation()));
     assert_eq!(breaker.state(0), State::Closed);
+}
+
+#[test]
+fn without_a_threshold_failures_in_a_row_open_nothing() {
+    let mut breaker = breaker(0, 1);
+    let ticket = breaker.ticket();
+    (0..1_000).for_each(|_| breaker.on_failure(ticket, 0));
+    assert_eq!(breaker.state(0), State::Closed);
+    breaker.trip(ticket, 0);
+    assert_eq!(breaker.state(0), State::Open);
+}
+
+#[test]
+fn a_trip_counts_once_and_only_against_the_breaker_that_it_saw() {
+    let (mut breaker, early) = opened(1);
+    breaker.trip(early, 29 * SECOND);
+    assert_eq!(breaker.state(30 * SECOND), State::HalfOpen);
+    let probe = breaker.try_acquire(30 * SECOND).unwrap();
+    breaker.trip(probe, 30 * SECOND);
+    breaker.on_success(probe);
+    breaker.trip(early, 30 * SECOND);
+    assert_eq!(breaker.state(30 * SECOND), State::Closed);
+}
+
+#[test]
+fn a_slow_probe_fails_and_a_slow_call_does_not() {
+    let (mut breaker, _) = opened(1);
+    let probe = breaker.try_acquire(30 * SECOND).unwrap();
+    breaker.on_slow_success(probe, 31 * SECOND);
+    assert_eq!(breaker.state(61 * SECOND - 1), State::Open);
+    let probe = breaker.try_acquire(61 * SECOND).unwrap();
+    breaker.on_success(probe);
+    breaker.on_slow_success(breaker.ticket(), 61 * SECOND);
+    assert_eq!(breaker.state(61 * SECOND), State::Closed);
+}
+
+#[test]
+fn a_forced_breaker_listens_to_nobody_until_it_is_reset() {
+    let mut breaker = breaker(1, 1);
+    let before = breaker.ticket();
+    breaker.force(Forced::Open);
+    assert_eq!(breaker.try_acquire(1_000 * SECOND), None);
+    assert_eq!(breaker.state(1_000 * SECOND), State::Open);
+    breaker.force(Forced::Closed);
+    let ticket = breaker.try_acquire(0).unwrap();
+    (0..9).for_each(|_| breaker.on_failure(ticket, 0));
+    breaker.trip(ticket, 0);
+    assert_eq!(
+        (breaker.state(0), breaker.forced()),
+        (State::Closed, Some(Forced::Closed))
+    );
+    breaker.reset();
+    for late in [before, ticket] {
+        breaker.on_failure(late, 0);
+    }
+    assert_eq!((breaker.state(0), breaker.forced()), (State::Closed, None));
+    breaker.on_failure(breaker.ticket(), 0);
+    assert_eq!(breaker.state(0), State::Open);
+}
+
+proptest! {
+    /// Jitter never shortens, never adds more than its percentage, and differs from trip to trip.
+    #[test]
+    fn jitter_only_lengthens(percent in 1..=100_u32, begin_s in 0..1_000_000_u64) {
+        let cfg = BreakerConfig {
+            failure_threshold: 1,
+            recovery_jitter_percent: percent,
+            ..BreakerConfig::default()
+        };
+        let longest_ns = 30 * SECOND + 30 * SECOND * u64::from(percent) / 100;
+        let mut ends = std::collections::BTreeSet::new();
+        for trip in 0..20 {
+            let mut breaker = Breaker::new(cfg);
+            let since_ns = (begin_s + trip) * SECOND;
+            breaker.on_failure(breaker.ticket(), since_ns);
+            prop_assert_eq!(breaker.state(since_ns + 30 * SECOND - 1), State::Open);
+            prop_assert_eq!(breaker.state(since_ns + longest_ns), State::HalfOpen);
+            ends.insert(jitter_ns(30 * SECOND, percent, breaker.generation, since_ns));
+        }
+        prop_assert!(ends.len() > 15);
+    }
 }
 
 #[test]
@@ -343,7 +425,12 @@ proptest! {
         steps in prop::collection::vec(step(), 0..120),
     ) {
         let recovery_timeout_ns = 30 * SECOND;
-        let cfg = BreakerConfig { failure_threshold, recovery_timeout_ns, half_open_requests };
+        let cfg = BreakerConfig {
+            failure_threshold,
+            recovery_timeout_ns,
+            half_open_requests,
+            ..BreakerConfig::default()
+        };
         let (mut breaker, mut model) = (Breaker::new(cfg), Model::new(cfg));
         let mut now_ns = 0;
         let mut out: Vec<(Ticket, usize)> = Vec::new();

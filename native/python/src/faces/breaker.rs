@@ -62,6 +62,7 @@ impl CircuitBreaker {
             failure_threshold,
             recovery_timeout_ns: ns_from_seconds(recovery_timeout)?,
             half_open_requests,
+            ..BreakerConfig::default()
         });
         Ok(Self {
             breaker: Mutex::new(breaker),

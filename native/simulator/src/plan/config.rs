@@ -170,10 +170,18 @@ fn add_policies(rng: &mut Rng, rough: bool, proxy: &mut Value) {
     }
     if rng.chance(30) {
         proxy["circuit_breaker"] = json!({
-            "failure_threshold": rng.between(1, 4), "recovery_timeout_ms": rng.pick(&[1, 20, 200, 2_000]),
+            "recovery_jitter_percent": rng.pick(&[0, 0, 50, 100]),
+            "failure_threshold": rng.between(0, 4), "recovery_timeout_ms": rng.pick(&[1, 20, 200, 2_000]),
             "half_open_requests": rng.between(1, 3), "header": rng.chance(50),
             "failure_statuses": if rough { vec![500, 502, 503] } else { vec![599] },
         });
+        if rough && rng.chance(50) {
+            proxy["circuit_breaker"]["window"] = json!({
+                "window_ms": rng.pick(&[1_000, 10_000]), "volume_min": rng.between(1, 5),
+                "failure_percent": rng.pick(&[0, 20, 50, 100]), "slow_percent": rng.pick(&[0, 20, 100]),
+                "slow_after_ms": rng.pick(&[1, 50, 1_000]),
+            });
+        }
     }
     if rng.chance(35) {
         proxy["retry"] = json!({

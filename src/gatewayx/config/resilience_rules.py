@@ -1,0 +1,36 @@
+"""Rules between the values of what protects an upstream; see `rules.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gatewayx.config.fault import Location
+
+Finding = tuple[Location, str]
+
+
+def resilience_findings(data: object) -> Iterator[Finding]:
+    """Every broken rule of every proxy."""
+    proxies = data.get("proxies") if isinstance(data, dict) else None
+    for index, proxy in enumerate(proxies if isinstance(proxies, list | tuple) else ()):
+        if isinstance(proxy, dict):
+            yield from _a_breaker_that_can_open(proxy, ("proxies", index, "circuit_breaker"))
+
+
+def _a_breaker_that_can_open(proxy: dict[str, object], place: Location) -> Iterator[Finding]:
+    breaker = proxy.get("circuit_breaker")
+    if not isinstance(breaker, dict):
+        return
+    window = breaker.get("window")
+    if isinstance(window, dict):
+        percents = (window.get("failure_percent", 50), window.get("slow_percent", 0))
+        if percents == (0, 0):
+            yield (
+                (*place, "window"),
+                "needs failure_percent or slow_percent above 0: nothing opens the circuit",
+            )
+    elif breaker.get("failure_threshold", 5) == 0:
+        yield (
+            (*place, "failure_threshold"),
+            "is 0 and there is no window: nothing opens the circuit",
+        )
