@@ -84,28 +84,59 @@ def read_source(path: Path) -> Source:
         raise ConfigError([Fault("", "is nested too deeply", name)]) from None
 
 
+def read_documents(name: str, text: str) -> list[Source]:
+    """Read a text of any number of YAML documents, or of one of JSON; empty ones are left out.
+
+    Raises:
+        ConfigError: When it is not YAML; with the faults of every document.
+    """
+    if len(text) > FILE_MAX_BYTES:
+        raise ConfigError([Fault("", f"is larger than {FILE_MAX_BYTES >> 20} MiB", name)])
+    try:
+        return [source for source in _yaml_documents(name, text) if source.data is not None]
+    except RecursionError:
+        raise ConfigError([Fault("", "is nested too deeply", name)]) from None
+
+
 def _read_yaml(name: str, text: str) -> Source:
+    documents = _yaml_documents(name, text, single=True)
+    return documents[0] if documents else Source(name, None)
+
+
+def _yaml_documents(name: str, text: str, *, single: bool = False) -> list[Source]:
+    sources: list[Source] = []
+    faults: list[Fault] = []
     try:
         loader = yaml.SafeLoader(text)
-        node = loader.get_single_node()
-        source = Source(name, None)
-        if node is None:
-            return source
-        # The walk comes first: construction flattens merge keys into the nodes.
-        faults = list(_walk_yaml(source, node))
-        if faults:
-            raise ConfigError(faults)
-        return Source(name, loader.construct_document(node), source.keys, source.values)
+        for node in _nodes(loader, single=single):
+            source = Source(name, None)
+            # The walk comes first: construction flattens merge keys into the nodes.
+            found = list(_walk_yaml(source, node))
+            faults += found
+            if not found:
+                data = loader.construct_document(node)
+                sources.append(Source(name, data, source.keys, source.values))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (None, None)
         message = f"is not YAML: {error.problem or error.context}"
-        raise ConfigError([Fault("", message, name, line, column)]) from None
+        raise ConfigError([*faults, Fault("", message, name, line, column)]) from None
     except (
         yaml.YAMLError,
         ValueError,
     ) as error:  # characters outside YAML; dates outside the calendar
-        raise ConfigError([Fault("", f"is not YAML: {error}", name)]) from None
+        raise ConfigError([*faults, Fault("", f"is not YAML: {error}", name)]) from None
+    if faults:
+        raise ConfigError(faults)
+    return sources
+
+
+def _nodes(loader: yaml.SafeLoader, *, single: bool) -> Iterator[yaml.Node]:
+    if single:
+        nodes = iter([loader.get_single_node()])
+    else:
+        nodes = iter(lambda: loader.get_node() if loader.check_node() else None, None)
+    yield from (node for node in nodes if node is not None)
 
 
 def _walk_yaml(source: Source, root: yaml.Node) -> Iterator[Fault]:
