@@ -136,6 +136,9 @@ class Metrics:
     def clear_block(self, block: int) -> None:
         """Forget what a block's former proxy counted."""
 
+    def set_down(self, block: int, down: int) -> None:
+        """Tell all workers which upstreams of a proxy are down: bit n for upstream n."""
+
     def force_breaker(self, block: int, state: Literal["open", "closed", "auto"]) -> None:
         """Keep a proxy's breaker open or closed in all workers, or have it decide again."""
 

@@ -14,6 +14,7 @@ from gatewayx.config import GatewayConfig, compile_engine, for_upstream, load_fi
 from gatewayx.server.blocks import series
 from gatewayx.server.breakers import breaker_block
 from gatewayx.server.driver import Driver
+from gatewayx.server.health import HealthChecks
 from gatewayx.server.sockets import bind, url
 
 
@@ -49,6 +50,7 @@ class Gateway:
         self._compiled = compile_engine(self._config, os.environ)
         self._listening: list[socket.socket] = []
         self._metrics = _native.Metrics.private(1, len(self._config.proxies))
+        self._health = HealthChecks(self._metrics)
         self._driver: Driver | None = None
         self._log_fd: int | None = None
 
@@ -71,7 +73,7 @@ class Gateway:
 
     def metrics(self) -> list[tuple[Any, ...]]:
         """All metric families: `(name, kind, help, label_names, samples, bounds)`."""
-        return self._metrics.families(series(self._compiled))
+        return [*self._metrics.families(series(self._compiled)), *self._health.families()]
 
     def force_breaker(self, proxy: str, state: Literal["open", "closed", "auto"]) -> None:
         """Keep a proxy's circuit breaker open or closed, or have it decide again, closed.
@@ -107,11 +109,13 @@ class Gateway:
             buffers_per_read=self._config.buffers.per_read,
             log_fd=self._log_fd,
         )
+        self._health.apply(self._config, self._compiled)
         for listening in self._listening:
             await self._driver.listen(url(listening), listening)
 
     async def stop(self) -> None:
         """Stop accepting, let exchanges finish within `drain_timeout`, close everything."""
+        await self._health.stop()
         if self._driver is not None:
             await self._driver.stop(self._config.drain_timeout)
             self._driver.native.close_log()

@@ -61,6 +61,11 @@ class KnownState:
         self.forced_breaker(proxy)
         self.breakers[proxy] = state
 
+    def health(self, proxy: str) -> list[dict[str, Any]]:
+        return [
+            {"url": "http://127.0.0.1:8001", "up": False, "since": 1.5, "failure": "status 500"}
+        ]
+
     async def reload(self) -> dict[str, Any]:
         if self.reload_error is not None:
             raise self.reload_error

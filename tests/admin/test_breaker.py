@@ -51,3 +51,21 @@ async def test_only_the_superuser_may(port: int, state: KnownState) -> None:
     answer = await asyncio.to_thread(_ask, port, "POST", "sidecar", '{"state": "open"}', "guess")
     assert answer[0] == 401
     assert state.breakers == {"sidecar": "auto"}
+
+
+async def test_health_is_shown(port: int) -> None:
+    def ask(proxy: str):  # type: ignore[no-untyped-def]
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        try:
+            path = f"/api/gateway/proxies/{proxy}/health"
+            connection.request("GET", path, headers={"Authorization": f"Bearer {TOKEN}"})
+            response = connection.getresponse()
+            return response.status, json.loads(response.read())
+        finally:
+            connection.close()
+
+    status, answer = await asyncio.to_thread(ask, "sidecar")
+    assert (status, answer["proxy"]) == (200, "sidecar")
+    assert answer["upstreams"][0]["failure"] == "status 500"
+    status, answer = await asyncio.to_thread(ask, "nobody")
+    assert (status, answer["reason"]) == (404, "not_found")

@@ -43,3 +43,22 @@ def test_a_breaker_that_cannot_work_is_refused(breaker: dict[str, object], fault
 def test_a_breaker_may_go_by_shares_alone() -> None:
     breaker = {"enabled": True, "failure_threshold": 0, "window": {"length": 1}}
     assert faults(circuit_breaker=breaker) == []
+
+
+@pytest.mark.parametrize(
+    ("check", "path"),
+    [
+        ({"timeout": 6}, "timeout"),
+        ({"path": "health"}, "path"),
+        ({"path": "/a b"}, "path"),
+        ({"path": "/a\r\nHost: b"}, "path"),
+        ({"path": "/a#b"}, "path"),
+        ({"interval": 0}, "interval"),
+        ({"statuses": [99]}, "statuses[0]"),
+        ({"retries": 1}, "retries"),
+    ],
+)
+def test_a_health_check_that_cannot_work_is_refused(check: dict[str, object], path: str) -> None:
+    found = faults(health_check=check)
+    assert len(found) == 1
+    assert found[0].startswith(f"proxies[0].health_check.{path}: "), found

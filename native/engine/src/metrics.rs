@@ -90,6 +90,11 @@ pub fn geometry(workers_count: u32, proxies_count: u32) -> Geometry {
     }
 }
 
+/// Tells all workers which upstreams of a block's proxy health checks have found down: bit n for upstream n.
+pub fn set_down(region: &Region, block: u32, down: u64) {
+    region.shared(block).store(shared_cell::DOWN, down);
+}
+
 /// Sets right what a dead worker left behind: its permits are given back and its gauges are zero. Its
 /// counters stay, what it counted has happened.
 pub fn release_slot(region: &Region, slot: u32) {

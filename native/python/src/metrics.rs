@@ -3,7 +3,9 @@
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
-use gatewayx_engine::metrics::{Family, Samples, Series, families, geometry, release_slot};
+use gatewayx_engine::metrics::{
+    Family, Samples, Series, families, geometry, release_slot, set_down,
+};
 use gatewayx_engine::{Forced, force_breaker, forced_breaker};
 use gatewayx_telemetry::Region;
 use pyo3::exceptions::{PyOSError, PyValueError};
@@ -87,6 +89,11 @@ impl Metrics {
             Some(Forced::Closed) => "closed",
             None => "auto",
         }
+    }
+
+    /// Which upstreams of a block's proxy are down, as bits.
+    fn set_down(&self, block: u32, down: u64) {
+        set_down(&self.region, block, down);
     }
 
     /// All metrics of the proxies `[(name, block, max_concurrent, recovery_timeout_ms, recovery_jitter_percent)]`,

@@ -17,6 +17,7 @@ from gatewayx import __version__
 from gatewayx.admin.answer import error_answer
 from gatewayx.admin.auth import BearerWall
 from gatewayx.admin.breaker import breaker_router
+from gatewayx.admin.health import health_router
 from gatewayx.admin.metrics import Exposition, as_json
 from gatewayx.admin.redact import shown_proxy
 from gatewayx.admin.state import AdminState, ReloadError
@@ -32,6 +33,7 @@ def create_app(state: AdminState, token: SuperuserToken) -> FastAPI:
     app.add_exception_handler(Exception, _internal_error)
     exposition = Exposition(state.metrics)
     app.include_router(breaker_router(state))
+    app.include_router(health_router(state))
 
     @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz", summary="Whether the supervisor answers")

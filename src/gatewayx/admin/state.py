@@ -91,6 +91,10 @@ class AdminState(Protocol):
         """
         ...
 
+    def health(self, proxy: str) -> list[dict[str, Any]]:
+        """What health checks know of a proxy's upstreams; empty when it has none."""
+        ...
+
     async def reload(self) -> dict[str, Any]:
         """Read the configuration again and put it in force; what has changed.
 

@@ -2,6 +2,7 @@
 
 from gatewayx.config.compile import compile_engine
 from gatewayx.config.fault import ConfigError, Fault
+from gatewayx.config.health import HealthCheckConfig
 from gatewayx.config.load import for_upstream, load_file, override
 from gatewayx.config.model import AdminConfig, GatewayConfig, ProxyConfig
 from gatewayx.config.validate import validate
@@ -11,6 +12,7 @@ __all__ = [
     "ConfigError",
     "Fault",
     "GatewayConfig",
+    "HealthCheckConfig",
     "ProxyConfig",
     "compile_engine",
     "for_upstream",

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from gatewayx.config.health import HealthCheckConfig
 from gatewayx.config.resilience import (
     BreakerConfig,
     LoadBalancingConfig,
@@ -160,6 +161,7 @@ class ProxyConfig(Section):
     circuit_breaker: BreakerConfig = BreakerConfig()
     retry: RetryConfig | None = None
     load_balancing: LoadBalancingConfig = LoadBalancingConfig()
+    health_check: HealthCheckConfig | None = None
     timeout: UpstreamTimeout = UpstreamTimeout()
 
     def upstream_urls(self) -> tuple[str, ...]:

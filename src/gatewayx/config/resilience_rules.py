@@ -15,6 +15,7 @@ def resilience_findings(data: object) -> Iterator[Finding]:
     for index, proxy in enumerate(proxies if isinstance(proxies, list | tuple) else ()):
         if isinstance(proxy, dict):
             yield from _a_breaker_that_can_open(proxy, ("proxies", index, "circuit_breaker"))
+            yield from _a_probe_at_a_time(proxy, ("proxies", index, "health_check"))
 
 
 def _a_breaker_that_can_open(proxy: dict[str, object], place: Location) -> Iterator[Finding]:
@@ -34,3 +35,12 @@ def _a_breaker_that_can_open(proxy: dict[str, object], place: Location) -> Itera
             (*place, "failure_threshold"),
             "is 0 and there is no window: nothing opens the circuit",
         )
+
+
+def _a_probe_at_a_time(proxy: dict[str, object], place: Location) -> Iterator[Finding]:
+    check = proxy.get("health_check")
+    if isinstance(check, dict):
+        timeout, interval = check.get("timeout", 1), check.get("interval", 5)
+        is_sound = isinstance(timeout, int | float) and isinstance(interval, int | float)
+        if is_sound and timeout > interval > 0:
+            yield (*place, "timeout"), "is longer than interval: a probe must end before the next"

@@ -33,6 +33,7 @@ from gatewayx.config import ConfigError, GatewayConfig, compile_engine
 from gatewayx.server.blocks import Blocks, series
 from gatewayx.server.breakers import breaker_block
 from gatewayx.server.control import Channel, Orders
+from gatewayx.server.health import HealthChecks, with_checks
 from gatewayx.server.reload import Changes, changes
 from gatewayx.server.sockets import ListenError, bind, new_event_loop, url
 
@@ -182,6 +183,7 @@ class Supervisor:
         self._metrics = _native.Metrics.create(self._workers_count(), BLOCKS_COUNT)
         self._blocks = Blocks(BLOCKS_COUNT)
         self._blocks.assign(self._compiled, self._metrics)
+        self._health = HealthChecks(self._metrics)
 
     @property
     def config(self) -> GatewayConfig:
@@ -190,7 +192,7 @@ class Supervisor:
 
     def metrics(self) -> Iterable[tuple[Any, ...]]:
         """All families, summed over the workers."""
-        return self._metrics.families(series(self._compiled))
+        return [*self._metrics.families(series(self._compiled)), *self._health.families()]
 
     def forced_breaker(self, proxy: str) -> BreakerOrder:
         """See `AdminState`."""
@@ -200,6 +202,10 @@ class Supervisor:
         """See `AdminState`."""
         self._metrics.force_breaker(self._breaker_block(proxy), state)
         log.warning("proxy %s: circuit breaker set to %s by hand", proxy, state)
+
+    def health(self, proxy: str) -> list[dict[str, Any]]:
+        """See `AdminState`."""
+        return self._health.upstreams(proxy)
 
     def ready(self) -> bool:
         """Whether a worker accepts callers."""
@@ -228,6 +234,7 @@ class Supervisor:
 
             self._levels = await ServiceLevels.open(self.metrics, lambda: self._config)
             self._levels.serve_from(app)
+        self._health.apply(self._config, self._compiled)
         slots = range(self._workers_count())
         self._wake_fds = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in slots]
         self._workers = [Worker(self._orders(slot), self._bury) for slot in slots]
@@ -273,8 +280,14 @@ class Supervisor:
                 for listening in opened.values():
                     listening.close()
                 raise
-            found = changes(self._compiled, compiled, list(self._listening), listens)
+            found = changes(
+                with_checks(self._compiled, self._config),
+                with_checks(compiled, config),
+                list(self._listening),
+                listens,
+            )
             self._config, self._compiled = config, compiled
+            self._health.apply(config, compiled)
             self._listening |= opened
             leaving = [self._listening.pop(address) for address in found.closed]
             await asyncio.gather(
@@ -291,6 +304,7 @@ class Supervisor:
             listening.close()
         drain_seconds = self._config.drain_timeout
         await asyncio.gather(*(worker.stop(drain_seconds) for worker in self._workers))
+        await self._health.stop()
         await asyncio.gather(*self._tasks)
         if self._admin is not None:
             await self._admin.stop()
