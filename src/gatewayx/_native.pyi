@@ -130,8 +130,12 @@ class Metrics:
     def fd(self) -> int | None:
         """The descriptor to pass on; `None` for private or attached memory."""
 
-    def release_slot(self, slot: int) -> None:
-        """Give back the permits of a worker that is gone, and clear its gauges."""
+    def release_slot(self, slot: int) -> tuple[int, int, int, int]:
+        """Give back the permits of a worker that is gone, clear its gauges, count what died with it.
+
+        Returns:
+            `(requests, connections, log_lines, permits)`.
+        """
 
     def clear_block(self, block: int) -> None:
         """Forget what a block's former proxy counted."""

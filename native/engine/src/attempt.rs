@@ -11,7 +11,6 @@
 
 use gatewayx_http::{CRLF, LAST_CHUNK, write_chunk_head};
 use gatewayx_policy::{Pick, State};
-use gatewayx_telemetry::Permits;
 
 use crate::downstream::{DownstreamPhase, Wait};
 use crate::engine::{Engine, after};
@@ -37,31 +36,29 @@ impl Engine {
         if proxy.cfg.max_concurrent == 0 {
             return self.proceed(now_ns, key);
         }
-        let permits = Permits::new(&proxy.shared, shared_cell::PERMITS);
+        let permits = proxy.permits();
         let Some(queue) = &proxy.cfg.queue else {
             if permits.try_acquire(proxy.cfg.max_concurrent) {
-                self.hold_permit(key, &proxy);
+                self.hold_permit(key);
                 return self.proceed(now_ns, key);
             }
             proxy.cells.add(cell::LIMITER_REJECTED, 1);
             return self.fail(now_ns, key, Reason::LimitReached);
         };
         // Whoever waits comes before whoever arrives, also in another worker.
-        let nobody_waits = proxy.shared.load(shared_cell::WAITING) == 0;
+        let nobody_waits = permits.waiting_count(cell::QUEUED) == 0;
         if nobody_waits && permits.try_acquire(proxy.cfg.max_concurrent) {
-            self.hold_permit(key, &proxy);
+            self.hold_permit(key);
             return self.proceed(now_ns, key);
         }
         if proxy.queue.borrow().len() >= queue.size {
             proxy.cells.add(cell::LIMITER_REJECTED, 1);
             return self.fail(now_ns, key, Reason::QueueFull);
         }
-        let waits = &proxy.shared;
-        if permits.acquire_or_announce(proxy.cfg.max_concurrent, waits, shared_cell::WAITING) {
-            self.hold_permit(key, &proxy);
+        if permits.acquire_or_announce(proxy.cfg.max_concurrent, cell::QUEUED) {
+            self.hold_permit(key);
             return self.proceed(now_ns, key);
         }
-        proxy.cells.add(cell::QUEUED, 1);
         let exchange = &mut self.downstreams[key].exchange;
         let place = proxy
             .queue
@@ -71,8 +68,7 @@ impl Engine {
         self.set_phase_deadline(key, after(now_ns, queue.timeout_ms));
     }
 
-    fn hold_permit(&mut self, key: Key, proxy: &Proxy) {
-        proxy.cells.add(cell::PERMITS_HELD, 1);
+    fn hold_permit(&mut self, key: Key) {
         self.downstreams[key].exchange.holds_permit = true;
     }
 
@@ -85,12 +81,10 @@ impl Engine {
         if let Wait::Permit(place) = std::mem::take(&mut exchange.wait) {
             proxy.queue.borrow_mut().remove(place);
             proxy.cells.sub(cell::QUEUED, 1);
-            proxy.shared.sub_shared(shared_cell::WAITING, 1);
         }
         if std::mem::take(&mut exchange.holds_permit) {
-            proxy.cells.sub(cell::PERMITS_HELD, 1);
-            Permits::new(&proxy.shared, shared_cell::PERMITS).release();
-            if Permits::waiting_count(&proxy.shared, shared_cell::WAITING) > 0 {
+            proxy.permits().release();
+            if proxy.permits().waiting_count(cell::QUEUED) > 0 {
                 self.freed.push((proxy, now_ns));
             }
         }
@@ -114,7 +108,7 @@ impl Engine {
 
     /// Serves those who wait here with the permits that are free; without a limit, all of them.
     pub(crate) fn grant_permits(&mut self, now_ns: u64, proxy: &Proxy) {
-        let permits = Permits::new(&proxy.shared, shared_cell::PERMITS);
+        let permits = proxy.permits();
         let max_concurrent = proxy.cfg.max_concurrent;
         while proxy.queue.borrow().len() > 0
             && (max_concurrent == 0 || permits.try_acquire(max_concurrent))
@@ -123,9 +117,8 @@ impl Engine {
                 break;
             };
             proxy.cells.sub(cell::QUEUED, 1);
-            proxy.shared.sub_shared(shared_cell::WAITING, 1);
             if max_concurrent > 0 {
-                self.hold_permit(key, proxy);
+                self.hold_permit(key);
             }
             self.downstreams[key].exchange.wait = Wait::Nothing;
             self.proceed(now_ns, key);

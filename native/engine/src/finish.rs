@@ -311,10 +311,17 @@ impl Engine {
             0
         };
         let proxy_ns = total_ns.saturating_sub(upstream_ns);
-        let cells = exchange
-            .proxy
-            .as_ref()
-            .map_or(&self.cells, |proxy| &proxy.cells);
+        let cells = match &exchange.proxy {
+            Some(proxy) => &proxy.cells,
+            None => {
+                self.cells.add(cell::BEGUN, 1);
+                &self.cells
+            }
+        };
+        // Side by side: a worker that dies has either both or none, but for the moment between two stores.
+        if self.cfg.access_log.enabled {
+            self.cells.add(cell::LOG_MADE, 1);
+        }
         cells.add(status_cell(exchange.status), 1);
         match exchange.reason {
             Some(reason) => cells.add(cell::ERRORS + reason.index() as u32, 1),

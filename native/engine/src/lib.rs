@@ -38,6 +38,7 @@ mod access;
 mod attempt;
 mod body;
 mod breaker;
+pub mod burial;
 pub mod config;
 mod downstream;
 mod engine;

@@ -5,7 +5,7 @@
 //! copies.
 
 use gatewayx_policy::{Breaker, BreakerConfig, State};
-use gatewayx_telemetry::{Geometry, Histogram, LATENCY_BOUNDS_NS, Permits, Region};
+use gatewayx_telemetry::{Geometry, Histogram, LATENCY_BOUNDS_NS, PermitCells, Permits, Region};
 
 use crate::error::{REASON_COUNT, REASON_NAMES};
 
@@ -13,7 +13,7 @@ use crate::error::{REASON_COUNT, REASON_NAMES};
 const LATENCY_CELLS: u32 = Histogram::cells_count(LATENCY_BOUNDS_NS.len());
 
 /// Status codes 100 to 599 have a cell each; all others share one more.
-const STATUS_CELLS: u32 = 501;
+pub(crate) const STATUS_CELLS: u32 = 501;
 
 /// The cell that counts responses of a status.
 pub(crate) fn status_cell(status: u16) -> u32 {
@@ -42,23 +42,32 @@ pub(crate) mod cell {
     pub(crate) const BUFFERS_IN_USE: u32 = 12;
     pub(crate) const BUFFERS_EXHAUSTED: u32 = 13;
     pub(crate) const LOG_DROPPED: u32 = 14;
-    /// Permits that this worker holds, to be given back should it die.
-    pub(crate) const PERMITS_HELD: u32 = 15;
+    /// Permits that this worker holds and is about to take, to be given back should it die.
+    pub(crate) const PERMIT_LEDGER: u32 = 15;
     /// Requests of this worker that wait for a permit.
     pub(crate) const QUEUED: u32 = 16;
     pub(crate) const UPSTREAM_LATENCY: u32 = 17;
     pub(crate) const PROXY_LATENCY: u32 = UPSTREAM_LATENCY + LATENCY_CELLS;
     pub(crate) const ERRORS: u32 = PROXY_LATENCY + LATENCY_CELLS;
     pub(crate) const REQUESTS: u32 = ERRORS + REASON_COUNT as u32;
-    pub(crate) const COUNT: u32 = REQUESTS + STATUS_CELLS;
+    /// Exchanges begun: those that have ended, are under way, or died with a worker.
+    pub(crate) const BEGUN: u32 = REQUESTS + STATUS_CELLS;
+    /// Exchanges that died with a worker.
+    pub(crate) const LOST: u32 = BEGUN + 1;
+    /// Connections of callers that died with a worker.
+    pub(crate) const DOWNSTREAM_LOST: u32 = LOST + 1;
+    /// Access log lines made, and those that the log has taken.
+    pub(crate) const LOG_MADE: u32 = DOWNSTREAM_LOST + 1;
+    pub(crate) const LOG_WRITTEN: u32 = LOG_MADE + 1;
+    /// The last change of the permits by this worker that others have seen.
+    pub(crate) const PERMIT_SEEN: u32 = LOG_WRITTEN + 1;
+    pub(crate) const COUNT: u32 = PERMIT_SEEN + 1;
 }
 
 /// Offsets in the block that all workers share.
 pub(crate) mod shared_cell {
     /// Permits in use.
     pub(crate) const PERMITS: u32 = 0;
-    /// Requests that wait for one, in all workers.
-    pub(crate) const WAITING: u32 = 1;
     /// The circuit breaker, packed.
     pub(crate) const BREAKER: u32 = 2;
     /// Bit n: a health check has found upstream n down.
@@ -67,6 +76,13 @@ pub(crate) mod shared_cell {
     pub(crate) const WINDOW: u32 = 8;
     pub(crate) const COUNT: u32 = WINDOW + gatewayx_policy::BUCKETS_COUNT as u32;
 }
+
+/// Where the permits of a proxy lie.
+pub(crate) const PERMIT_CELLS: PermitCells = PermitCells {
+    in_use: shared_cell::PERMITS,
+    ledger: cell::PERMIT_LEDGER,
+    seen: cell::PERMIT_SEEN,
+};
 
 /// The gateway's own cells that a driver records into: see [`Region::cells`] of block 0.
 pub mod driver_cell {
@@ -78,6 +94,8 @@ pub mod driver_cell {
     pub const BUFFERS_EXHAUSTED: u32 = cell::BUFFERS_EXHAUSTED;
     /// Log lines given up because the log could not keep pace.
     pub const LOG_DROPPED: u32 = cell::LOG_DROPPED;
+    /// Log lines that the log has taken; only the log's writer adds to it.
+    pub const LOG_WRITTEN: u32 = cell::LOG_WRITTEN;
 }
 
 /// The layout of a region for so many workers and proxies.
@@ -94,40 +112,6 @@ pub fn geometry(workers_count: u32, proxies_count: u32) -> Geometry {
 pub fn set_down(region: &Region, block: u32, down: u64) {
     region.shared(block).store(shared_cell::DOWN, down);
 }
-
-/// Sets right what a dead worker left behind: its permits are given back and its gauges are zero. Its
-/// counters stay, what it counted has happened.
-pub fn release_slot(region: &Region, slot: u32) {
-    let geometry = region.geometry();
-    for block in 0..geometry.blocks_count {
-        let cells = region.cells(slot, block);
-        let held_count = cells.load(cell::PERMITS_HELD);
-        if held_count > 0 {
-            Permits::new(&region.shared(block), shared_cell::PERMITS).release_many(held_count);
-        }
-        let queued_count = cells.load(cell::QUEUED);
-        if queued_count > 0 {
-            region
-                .shared(block)
-                .sub_shared(shared_cell::WAITING, queued_count);
-        }
-        for gauge in GAUGES {
-            if cells.load(gauge) > 0 {
-                cells.store(gauge, 0);
-            }
-        }
-    }
-}
-
-const GAUGES: [u32; 7] = [
-    cell::QUEUED,
-    cell::ACTIVE,
-    cell::UPSTREAM_ACTIVE,
-    cell::UPSTREAM_IDLE,
-    cell::DOWNSTREAM_OPEN,
-    cell::BUFFERS_IN_USE,
-    cell::PERMITS_HELD,
-];
 
 /// How a family of metrics is typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,7 +196,7 @@ pub struct Series {
 
 enum Source {
     Cell(u32),
-    Shared(u32),
+    Permits(u32),
     Limit,
     Breaker,
     /// `(label value, cell)`, one series each.
@@ -275,7 +259,7 @@ const PROXY_METRICS: &[Metric] = &[
         kind: Kind::Gauge,
         help: "Permits of max_concurrent in use.",
         labels: BY_PROXY,
-        source: Source::Shared(shared_cell::PERMITS),
+        source: Source::Permits(shared_cell::PERMITS),
     },
     Metric {
         name: "gateway_limiter_limit",
@@ -357,6 +341,20 @@ const PROXY_METRICS: &[Metric] = &[
         labels: BY_PROXY,
         source: Source::Cell(cell::BYTES_OUT),
     },
+    Metric {
+        name: "gateway_requests_begun",
+        kind: Kind::Counter,
+        help: "Requests whose head was read whole: answered, being served, or lost.",
+        labels: BY_PROXY,
+        source: Source::Cell(cell::BEGUN),
+    },
+    Metric {
+        name: "gateway_requests_lost",
+        kind: Kind::Counter,
+        help: "Requests that were being served by a worker that died.",
+        labels: BY_PROXY,
+        source: Source::Cell(cell::LOST),
+    },
 ];
 
 /// Metrics of the gateway as a whole.
@@ -392,9 +390,17 @@ const GATEWAY_METRICS: &[Metric] = &[
     Metric {
         name: "gateway_access_log_dropped",
         kind: Kind::Counter,
-        help: "Access log lines given up because the log could not keep pace.",
+        help: "Access log lines given up because the log could not keep pace, refused them, or died with a \
+               worker.",
         labels: &[],
         source: Source::Cell(cell::LOG_DROPPED),
+    },
+    Metric {
+        name: "gateway_downstream_connections_lost",
+        kind: Kind::Counter,
+        help: "Connections of callers that ended because their worker died.",
+        labels: &[],
+        source: Source::Cell(cell::DOWNSTREAM_LOST),
     },
 ];
 
@@ -443,8 +449,8 @@ fn read(region: &Region, metric: &Metric, series: &[Series], now_ns: u64) -> Fam
                 labels: labels(None),
                 value: sum(*cell),
             }),
-            Source::Shared(cell) => {
-                let value = region.shared(one.block).load(*cell);
+            Source::Permits(cell) => {
+                let value = Permits::count_in(region.shared(one.block).load(*cell));
                 numbers.push(Sample {
                     labels: labels(None),
                     value,

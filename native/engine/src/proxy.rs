@@ -6,10 +6,11 @@ use std::rc::Rc;
 
 use gatewayx_http::Oddities;
 use gatewayx_policy::{Algorithm, Balancer, Ejection, RetryBudget};
-use gatewayx_telemetry::{Cells, Region};
+use gatewayx_telemetry::{Cells, Permits, Region};
 
 use crate::breaker::{BreakerRules, SharedBreaker, state_name};
 use crate::config::{LoadBalancingAlgorithm, LoadBalancingConfig, ProxyConfig, UpstreamConfig};
+use crate::metrics::PERMIT_CELLS;
 use crate::queue::Queue;
 
 /// Where connections are opened to. Proxies that lead to the same place share its idle connections.
@@ -67,6 +68,9 @@ pub(crate) struct Proxy {
     breaker: Option<BreakerRules>,
     /// This worker's metrics of the proxy.
     pub(crate) cells: Cells,
+    /// The same of every worker, by slot: they share the permits.
+    slots: Vec<Cells>,
+    slot: u32,
     /// The cells that all workers share: permits in use.
     pub(crate) shared: Cells,
 }
@@ -120,9 +124,18 @@ impl Proxy {
             queue,
             breaker: cfg.circuit_breaker.as_ref().map(BreakerRules::new),
             cells: region.cells(slot, cfg.block),
+            slots: (0..region.geometry().slots_count)
+                .map(|slot| region.cells(slot, cfg.block))
+                .collect(),
+            slot,
             shared: region.shared(cfg.block),
             cfg,
         }
+    }
+
+    /// The permits of `max_concurrent`, which all workers share.
+    pub(crate) fn permits(&self) -> Permits<'_> {
+        Permits::new(&self.shared, &self.slots, self.slot, PERMIT_CELLS)
     }
 
     /// The breaker, if it is on.

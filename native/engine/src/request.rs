@@ -170,6 +170,7 @@ impl Engine {
         let proxy = self.proxies[index as usize].clone();
         let downstream = &mut self.downstreams[key];
         let exchange = &mut downstream.exchange;
+        proxy.cells.add(cell::BEGUN, 1);
         proxy.cells.add(cell::ACTIVE, 1);
         exchange.concurrent_count = proxy.cells.load(cell::ACTIVE);
         downstream.total_deadline_ns = after(now_ns, proxy.cfg.timeout.total_ms);

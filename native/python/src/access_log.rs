@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
+use gatewayx_engine::metrics::driver_cell;
+use gatewayx_telemetry::Cells;
+
 /// Bytes that may wait. At 300 bytes a line this is a quarter of a second of 50,000 requests a second.
 const PENDING_MAX_BYTES: usize = 4 * 1024 * 1024;
 
@@ -44,13 +47,14 @@ pub(crate) struct LogWriter {
 }
 
 impl LogWriter {
-    pub(crate) fn new(fd: RawFd) -> std::io::Result<Self> {
+    /// `cells` are the worker's own; the thread counts there what the file has taken.
+    pub(crate) fn new(fd: RawFd, cells: Cells) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
         std::thread::Builder::new()
             .name("access-log".to_owned())
             .spawn({
                 let shared = shared.clone();
-                move || run(&shared, fd)
+                move || run(&shared, fd, &cells)
             })?;
         Ok(Self { shared })
     }
@@ -85,7 +89,7 @@ impl LogWriter {
     }
 }
 
-fn run(shared: &Shared, fd: RawFd) {
+fn run(shared: &Shared, fd: RawFd, cells: &Cells) {
     let mut batch = Vec::new();
     loop {
         let mut state = shared.lock();
@@ -103,6 +107,7 @@ fn run(shared: &Shared, fd: RawFd) {
         std::mem::swap(&mut batch, &mut state.pending);
         drop(state);
         let written = write_all(fd, &batch);
+        cells.add(driver_cell::LOG_WRITTEN, count_lines(&batch[..written]));
         let refused_lines = count_lines(&batch[written..]);
         shared
             .refused_lines

@@ -134,6 +134,9 @@ impl Driver {
         let buffer = ReceiveBuffer::new(buffer_size * buffers_per_read);
         let receive_memory = buffer.raw();
         cells.add(driver_cell::BUFFERS_IN_USE, buffers_per_read as u64);
+        let log = log_fd
+            .map(|fd| LogWriter::new(fd, cells.clone()))
+            .transpose()?;
         Ok(Self {
             state: RefCell::new(State {
                 engine,
@@ -146,7 +149,7 @@ impl Driver {
             receive_memory,
             cells,
             armed_ns: Cell::new(UNARMED),
-            log: log_fd.map(LogWriter::new).transpose()?,
+            log,
             log_flush_armed: Cell::new(false),
             wake_fds,
         })

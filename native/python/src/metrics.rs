@@ -3,9 +3,8 @@
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
-use gatewayx_engine::metrics::{
-    Family, Samples, Series, families, geometry, release_slot, set_down,
-};
+use gatewayx_engine::burial::release_slot;
+use gatewayx_engine::metrics::{Family, Samples, Series, families, geometry, set_down};
 use gatewayx_engine::{Forced, force_breaker, forced_breaker};
 use gatewayx_telemetry::Region;
 use pyo3::exceptions::{PyOSError, PyValueError};
@@ -60,9 +59,16 @@ impl Metrics {
         self.file.as_ref().map(OwnedFd::as_raw_fd)
     }
 
-    /// Gives back the permits of a worker that is gone, and clears its gauges.
-    fn release_slot(&self, slot: u32) {
-        release_slot(&self.region, slot);
+    /// Gives back the permits of a worker that is gone, clears its gauges and counts what died with it:
+    /// `(requests, connections, log_lines, permits)`.
+    fn release_slot(&self, slot: u32) -> (u64, u64, u64, u64) {
+        let losses = release_slot(&self.region, slot);
+        (
+            losses.requests,
+            losses.connections,
+            losses.log_lines,
+            losses.permits,
+        )
     }
 
     /// Forgets what a block's former proxy counted.

@@ -7,13 +7,17 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use gatewayx_telemetry::{Cells, Geometry, LATENCY_BOUNDS_NS, Permits, Region};
+use gatewayx_telemetry::{Cells, Geometry, LATENCY_BOUNDS_NS, PermitCells, Permits, Region};
 
 const BATCHES: usize = 301;
 const OPERATIONS_PER_BATCH: u32 = 10_000;
 
 /// Cells of the benchmark's block: permits, a counter, and a histogram on lines of its own.
-const PERMITS: u32 = 0;
+const PERMITS: PermitCells = PermitCells {
+    in_use: 0,
+    ledger: 8,
+    seen: 9,
+};
 const COUNTER: u32 = 1;
 const HISTOGRAM: u32 = 16;
 
@@ -45,16 +49,21 @@ fn median_ns(mut operation: impl FnMut(u64)) -> f64 {
 
 /// The same while another thread does it too.
 fn median_contended_ns(operation: impl Fn(u64) + Sync) -> f64 {
+    median_of_two_ns(|_, index| operation(index))
+}
+
+/// The same, of an operation that is told which of the two threads calls it.
+fn median_of_two_ns(operation: impl Fn(u32, u64) + Sync) -> f64 {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut index = 0;
             while !stop.load(Ordering::Relaxed) {
-                operation(index);
+                operation(1, index);
                 index += 1;
             }
         });
-        let median = median_ns(&operation);
+        let median = median_ns(|index| operation(0, index));
         stop.store(true, Ordering::Relaxed);
         median
     })
@@ -73,20 +82,25 @@ fn main() {
     let observations = (BATCHES as u64) * u64::from(OPERATIONS_PER_BATCH);
 
     let limiter = cells();
-    let acquire_release = |_| {
-        let permits = Permits::new(black_box(&limiter), PERMITS);
+    let slots = [cells(), cells()];
+    let acquire_release = |slot| {
+        let permits = Permits::new(black_box(&limiter), black_box(&slots), slot, PERMITS);
         assert!(permits.try_acquire(black_box(10)));
         assert!(permits.release());
     };
-    report("permits: acquire + release", median_ns(acquire_release));
+    report(
+        "permits: acquire + release",
+        median_ns(|_| acquire_release(0)),
+    );
     report(
         "permits: acquire + release, contended",
-        median_contended_ns(acquire_release),
+        median_of_two_ns(|slot, _| acquire_release(slot)),
     );
-    assert_eq!(Permits::new(&limiter, PERMITS).count(), 0);
+    let permits = Permits::new(&limiter, &slots, 0, PERMITS);
+    assert_eq!(permits.count(), 0);
 
-    assert!(Permits::new(&limiter, PERMITS).try_acquire(1));
-    let refused = |_| assert!(!Permits::new(black_box(&limiter), PERMITS).try_acquire(1));
+    assert!(permits.try_acquire(1));
+    let refused = |_| assert!(!black_box(permits).try_acquire(1));
     report("permits: refusal", median_ns(refused));
 
     let counter = cells();

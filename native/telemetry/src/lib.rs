@@ -41,6 +41,6 @@ mod sync;
 pub use cells::Cells;
 pub use geometry::Geometry;
 pub use histogram::{Histogram, HistogramSnapshot, LATENCY_BOUNDS_NS};
-pub use permits::Permits;
+pub use permits::{PermitCells, Permits, Stage, WRITERS_MAX};
 pub use region::{Region, RegionError};
 pub use ring::Ring;

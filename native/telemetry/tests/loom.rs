@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use gatewayx_telemetry::{Cells, Geometry, Permits, Region, RegionError, Ring};
+use gatewayx_telemetry::{Cells, Geometry, PermitCells, Permits, Region, RegionError, Ring, Stage};
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::AtomicU64;
 use loom::thread;
@@ -38,17 +38,63 @@ fn three_threads(body: impl Fn() + Clone + Send + Sync + 'static) {
     others.into_iter().for_each(|other| other.join().unwrap());
 }
 
+const PERMITS: PermitCells = PermitCells {
+    in_use: 0,
+    ledger: 0,
+    seen: 1,
+};
+/// In each slot's block.
+const WAITING: u32 = 2;
+
+/// Two or three workers that share permits.
+#[derive(Clone)]
+struct Workers {
+    shared: Cells,
+    slots: Vec<Cells>,
+}
+
+impl Workers {
+    fn new(slots_count: u32) -> Self {
+        let region = Region::private(Geometry {
+            slots_count,
+            cells_per_block: 3,
+            ..GEOMETRY
+        });
+        Self {
+            shared: region.shared(0),
+            slots: (0..slots_count).map(|slot| region.cells(slot, 0)).collect(),
+        }
+    }
+
+    fn permits(&self, slot: u32) -> Permits<'_> {
+        Permits::new(&self.shared, &self.slots, slot, PERMITS)
+    }
+
+    /// Runs `body` for every slot, the last one here.
+    fn each(&self, body: impl Fn(&Self, u32) + Clone + Send + Sync + 'static) {
+        let last = self.slots.len() as u32 - 1;
+        let others: Vec<_> = (0..last)
+            .map(|slot| {
+                let (workers, body) = (self.clone(), body.clone());
+                thread::spawn(move || body(&workers, slot))
+            })
+            .collect();
+        body(self, last);
+        others.into_iter().for_each(|other| other.join().unwrap());
+    }
+}
+
 #[test]
 fn a_waiter_and_a_release_do_not_miss_each_other() {
-    loom::model(|| {
-        let cells = shared_cells();
-        assert!(Permits::new(&cells, 0).try_acquire(1));
+    bounded_model(|| {
+        let workers = Workers::new(2);
+        assert!(workers.permits(0).try_acquire(1));
         let waiter = thread::spawn({
-            let cells = cells.clone();
-            move || Permits::new(&cells, 0).acquire_or_announce(1, &cells, 1)
+            let workers = workers.clone();
+            move || workers.permits(1).acquire_or_announce(1, WAITING)
         });
-        assert!(Permits::new(&cells, 0).release());
-        let seen_count = Permits::waiting_count(&cells, 1);
+        assert!(workers.permits(0).release());
+        let seen_count = workers.permits(0).waiting_count(WAITING);
         let acquired = waiter.join().unwrap();
         assert!(acquired || seen_count == 1, "nobody would wake the waiter");
     });
@@ -58,42 +104,78 @@ fn a_waiter_and_a_release_do_not_miss_each_other() {
 fn permits_in_use_never_pass_the_limit_and_none_is_lost() {
     const MAX: u32 = 2;
     bounded_model(|| {
-        let cells = shared_cells();
-        let holders = cells.clone();
-        three_threads(move || {
-            let permits = Permits::new(&holders, 0);
+        let workers = Workers::new(3);
+        workers.each(|workers, slot| {
+            let permits = workers.permits(slot);
             if permits.try_acquire(MAX) {
-                holders.add_shared(1, 1);
-                assert!(holders.load(1) <= u64::from(MAX));
-                holders.sub_shared(1, 1);
+                workers.shared.add_shared(1, 1);
+                assert!(workers.shared.load(1) <= u64::from(MAX));
+                workers.shared.sub_shared(1, 1);
                 assert!(permits.release());
             }
         });
-        assert_eq!(Permits::new(&cells, 0).count(), 0);
+        assert_eq!(workers.permits(0).count(), 0);
     });
 }
 
 #[test]
 fn two_contenders_for_the_last_permit_do_not_both_fail() {
-    loom::model(|| {
-        let cells = shared_cells();
-        let contender = cells.clone();
-        let other = thread::spawn(move || Permits::new(&contender, 0).try_acquire(1));
-        let here = Permits::new(&cells, 0).try_acquire(1);
+    bounded_model(|| {
+        let workers = Workers::new(2);
+        let contender = workers.clone();
+        let other = thread::spawn(move || contender.permits(0).try_acquire(1));
+        let here = workers.permits(1).try_acquire(1);
         assert!(here ^ other.join().unwrap());
     });
 }
 
+/// A worker dies at every point of an acquisition or a release, while others go on before and after.
 #[test]
-fn a_permit_is_given_back_once() {
-    loom::model(|| {
-        let cells = shared_cells();
-        assert!(Permits::new(&cells, 0).try_acquire(1));
-        let second = cells.clone();
-        let other = thread::spawn(move || Permits::new(&second, 0).release());
-        let here = Permits::new(&cells, 0).release();
-        assert!(here ^ other.join().unwrap());
-        assert_eq!(Permits::new(&cells, 0).count(), 0);
+fn a_worker_that_dies_at_any_point_loses_no_permit() {
+    for stage in [Stage::Announced, Stage::Noted, Stage::Changed] {
+        for releases in [false, true] {
+            bounded_model(move || {
+                let workers = Workers::new(2);
+                if releases {
+                    assert!(workers.permits(0).try_acquire(3));
+                }
+                let dying = workers.clone();
+                let dead = thread::spawn(move || {
+                    let permits = dying.permits(0);
+                    let dies = |at| at == stage;
+                    if releases {
+                        permits.release_until(dies)
+                    } else {
+                        permits.try_acquire_until(3, dies)
+                    }
+                });
+                let alive = workers.permits(1);
+                assert!(alive.try_acquire(3));
+                assert_eq!(dead.join().unwrap(), None);
+                let burying = workers.clone();
+                let undertaker = thread::spawn(move || burying.permits(0).bury());
+                assert!(alive.try_acquire(3) && alive.release());
+                let had = undertaker.join().unwrap();
+                assert_eq!(had, u64::from(releases != (stage == Stage::Changed)));
+                assert_eq!((alive.count(), alive.held()), (1, 1));
+            });
+        }
+    }
+}
+
+/// Two workers die, each in the middle of its own change; one overtook the other.
+#[test]
+fn two_deaths_at_once_lose_no_permit() {
+    bounded_model(|| {
+        let workers = Workers::new(2);
+        workers.each(|workers, slot| {
+            let dies = |at| at == Stage::Changed;
+            assert_eq!(workers.permits(slot).try_acquire_until(2, dies), None);
+        });
+        assert_eq!(workers.permits(0).bury(), 1);
+        assert_eq!(workers.permits(0).count(), 1);
+        assert_eq!(workers.permits(1).bury(), 1);
+        assert_eq!(workers.permits(1).count(), 0);
     });
 }
 
@@ -107,23 +189,18 @@ unsafe impl Send for Guarded {}
 
 #[test]
 fn the_next_holder_sees_what_the_last_one_wrote() {
-    loom::model(|| {
-        let cells = shared_cells();
+    bounded_model(|| {
+        let workers = Workers::new(2);
         let guarded = Arc::new(Guarded(UnsafeCell::new(0)));
-        let body = {
-            let (cells, guarded) = (cells.clone(), guarded.clone());
-            move || {
-                let permits = Permits::new(&cells, 0);
-                if permits.try_acquire(1) {
-                    // SAFETY: the permit is the only one.
-                    guarded.0.with_mut(|value| unsafe { *value += 1 });
-                    permits.release();
-                }
+        let written = guarded.clone();
+        workers.each(move |workers, slot| {
+            let permits = workers.permits(slot);
+            if permits.try_acquire(1) {
+                // SAFETY: the permit is the only one.
+                written.0.with_mut(|value| unsafe { *value += 1 });
+                permits.release();
             }
-        };
-        let other = thread::spawn(body.clone());
-        body();
-        other.join().unwrap();
+        });
         // SAFETY: the other thread has ended.
         let value = guarded.0.with(|value| unsafe { *value });
         assert!((1..=2).contains(&value));

@@ -358,7 +358,12 @@ class Supervisor:
 
     def _bury(self, slot: int) -> None:
         """Set right what a dead worker left in shared memory, and let others use what it held."""
-        self._metrics.release_slot(slot)
+        requests, connections, log_lines, permits = self._metrics.release_slot(slot)
+        if requests or connections or log_lines:
+            log.error(
+                "with worker %d died %d requests, %d connections and %d log lines; %d permits back",
+                *(slot, requests, connections, log_lines, permits),
+            )
         for fd in self._wake_fds:
             os.eventfd_write(fd, 1)
 

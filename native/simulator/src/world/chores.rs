@@ -1,6 +1,6 @@
 //! What operators do to a gateway, and crashes.
 
-use gatewayx_engine::metrics::release_slot;
+use gatewayx_engine::burial::release_slot;
 
 use super::{Event, WorkerId, World};
 use crate::network::Parcel;
