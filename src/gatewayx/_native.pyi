@@ -131,7 +131,7 @@ class Metrics:
         """The descriptor to pass on; `None` for private or attached memory."""
 
     def release_slot(self, slot: int) -> tuple[int, int, int, int]:
-        """Give back the permits of a worker that is gone, clear its gauges, count what died with it.
+        """Give back the permits of a dead worker, clear its gauges, count what died with it.
 
         Returns:
             `(requests, connections, log_lines, permits)`.

@@ -17,6 +17,8 @@ from typing import Any
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support.systemd import activation
+
 START_SECONDS = 30.0
 STOP_SECONDS = 20.0
 ADMIN_TOKEN = "a-token-for-the-tests-only"
@@ -120,20 +122,26 @@ class GatewayProcess:
         self.config_path = directory / "gateway.yaml"
         self._environ = {**os.environ, "GATEWAYX_ADMIN_TOKEN": ADMIN_TOKEN, **(environ or {})}
         self._process: subprocess.Popen[bytes] | None = None
+        self.inherited: list[socket.socket] = []
+        """Listening sockets to pass on as systemd does."""
 
     # --- life -------------------------------------------------------------------------------------
 
     def start(self) -> GatewayProcess:
         self.config_path.write_text(yaml.safe_dump(self.config, sort_keys=False))
+        program, fds = activation(self.inherited) if self.inherited else ([sys.executable], [])
         with (self.directory / "output.txt").open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "gatewayx", "serve", "-c", str(self.config_path)],
+                [*program, "-m", "gatewayx", "serve", "-c", str(self.config_path)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 env=self._environ,
                 cwd=self.directory,
+                pass_fds=fds,
             )
+        for fd in fds:
+            os.close(fd)
         deadline = time.monotonic() + START_SECONDS
         while not self._is_ready():
             if self._process.poll() is not None:

@@ -263,6 +263,13 @@ class GatewayConfig(Section):
             "How long exchanges in flight may take to finish at a stop. 0 cuts them off at once."
         ),
     )
+    drain_delay: Duration = Field(
+        default=0,
+        description=(
+            "How long the gateway goes on as before at a stop, with `/ready` saying 503, so that a"
+            " load balancer can send callers elsewhere before nobody listens any more."
+        ),
+    )
     downstream: DownstreamConfig = DownstreamConfig()
     upstream_pool: UpstreamPoolConfig = UpstreamPoolConfig()
     buffers: BufferConfig = BufferConfig()

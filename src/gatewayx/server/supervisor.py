@@ -36,6 +36,7 @@ from gatewayx.server.control import Channel, Orders
 from gatewayx.server.health import HealthChecks, with_checks
 from gatewayx.server.reload import Changes, changes
 from gatewayx.server.sockets import ListenError, bind, new_event_loop, url
+from gatewayx.server.systemd import Inherited, Notifier
 
 if TYPE_CHECKING:
     from gatewayx.slo.embedded import ServiceLevels
@@ -68,7 +69,7 @@ class Worker:
     def __init__(self, orders: Orders, on_death: Callable[[int], None]) -> None:
         self.orders = orders
         self._on_death = on_death
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self._channel: Channel | None = None
         self._descriptors: socket.socket | None = None
         self._known: Orders | None = None
@@ -81,17 +82,17 @@ class Worker:
         wait_seconds = RESTART_SECONDS_MIN
         restarts = 0
         loop = asyncio.get_running_loop()
-        while not self._stopping:
+        while not self._stopping.is_set():
             started = loop.time()
             code = await self._run_once(restarts)
             self._on_death(self.orders.slot)
-            if self._stopping:
-                return
             self.status = WorkerStatus(self.orders.slot, 0, "dead", restarts)
+            if self._stopping.is_set():
+                return
             log.error("worker %d ended with status %s; restarting", self.orders.slot, code)
             if loop.time() - started > RESTART_SECONDS_MAX:
                 wait_seconds = RESTART_SECONDS_MIN
-            await asyncio.sleep(wait_seconds)
+            await _passes(self._stopping, wait_seconds)
             wait_seconds = min(2 * wait_seconds, RESTART_SECONDS_MAX)
             restarts += 1
 
@@ -112,6 +113,8 @@ class Worker:
                 pass_fds=[*theirs, *fds],
                 stdin=subprocess.DEVNULL,
             )
+        if self._stopping.is_set():
+            self._process.kill()
         slot, pid = self.orders.slot, self._process.pid
         self.status = WorkerStatus(slot, pid, "starting", restarts)
         self._channel = await Channel.open(control)
@@ -147,7 +150,7 @@ class Worker:
 
     async def stop(self, drain_seconds: float) -> None:
         """Tell the worker to drain, and end it if it does not."""
-        self._stopping = True
+        self._stopping.set()
         process, channel = self._process, self._channel
         if process is None or channel is None or process.returncode is not None:
             return
@@ -159,6 +162,13 @@ class Worker:
         except TimeoutError:
             process.kill()
             await process.wait()
+
+    def kill(self) -> None:
+        """End the process at once; it is not replaced."""
+        self._stopping.set()
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
 
 
 class Supervisor:
@@ -179,7 +189,11 @@ class Supervisor:
         self._tasks: list[asyncio.Task[None]] = []
         self._admin: AdminServer | None = None
         self._levels: ServiceLevels | None = None
+        self._watchdog: asyncio.Task[None] | None = None
         self._stopping = False
+        self._cut = asyncio.Event()
+        self._notifier = Notifier(os.environ)
+        self._inherited = Inherited(os.environ)
         self._metrics = _native.Metrics.create(self._workers_count(), BLOCKS_COUNT)
         self._blocks = Blocks(BLOCKS_COUNT)
         self._blocks.assign(self._compiled, self._metrics)
@@ -222,9 +236,10 @@ class Supervisor:
             ListenError: When an address cannot be bound; nothing has been started then.
             OSError: When the access log, or the database for service levels, cannot be opened.
         """
-        admin_listening = bind(self._config.admin.address)
+        admin_listening = self._bind(self._config.admin.address)
         for listener in self._config.listeners:
-            self._listening[listener.address] = bind(listener.address)
+            self._listening[listener.address] = self._bind(listener.address)
+        self._inherited.refuse_rest()
         if self._config.access_log.enabled:
             self._log_fd = _open_log(self._config.access_log.path)
         app = create_app(self, self._token)
@@ -246,15 +261,21 @@ class Supervisor:
         for listening in self._listening.values():
             say(f"listening on {url(listening)}")
         say(f"admin on {url(admin_listening)}")
+        self._notifier.ready(self._summary())
+        if self._notifier.watchdog_seconds:
+            self._watchdog = asyncio.create_task(self._watch())
 
     async def reload(self) -> dict[str, Any]:
         """Read the file again and put it in force; see `AdminState`."""
         if self._load is None:
             raise ReloadError("the gateway was started without a file: there is nothing to reload")
+        self._notifier.reloading()
         try:
             found = await self.change_to(self._load())
         except (ListenError, ValueError) as error:
             raise ReloadError(str(error)) from None
+        finally:
+            self._notifier.ready(self._summary())
         log.info("reloaded: %s", found)
         return asdict(found)
 
@@ -298,11 +319,17 @@ class Supervisor:
             return found
 
     async def stop(self) -> None:
-        """Drain every worker, then stop the admin API."""
+        """Say that it ends, drain every worker, then stop the admin API.
+
+        `/ready` turns false first; callers are still accepted for `drain_delay`, so that whoever
+        watches it can send them elsewhere.
+        """
         self._stopping = True
+        drain_delay, drain_seconds = self._config.drain_delay, self._config.drain_timeout
+        self._notifier.stopping(drain_delay + drain_seconds + 2 * KILL_SECONDS)
+        await _passes(self._cut, drain_delay)
         for listening in self._listening.values():
             listening.close()
-        drain_seconds = self._config.drain_timeout
         await asyncio.gather(*(worker.stop(drain_seconds) for worker in self._workers))
         await self._health.stop()
         await asyncio.gather(*self._tasks)
@@ -310,13 +337,28 @@ class Supervisor:
             await self._admin.stop()
         if self._levels is not None:
             await self._levels.close()
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        self._notifier.close()
 
     def kill(self) -> None:
         """End every worker at once."""
+        self._cut.set()
         for worker in self._workers:
-            with contextlib.suppress(ProcessLookupError):
-                if worker.status.pid:
-                    os.kill(worker.status.pid, signal.SIGKILL)
+            worker.kill()
+
+    def _bind(self, address: str) -> socket.socket:
+        return self._inherited.take(address) or bind(address)
+
+    def _summary(self) -> str:
+        serving = sum(worker.ready.is_set() for worker in self._workers)
+        return f"{serving} of {len(self._workers)} workers serve {len(self._listening)} listeners"
+
+    async def _watch(self) -> None:
+        """Tell systemd's watchdog that this loop goes round."""
+        while True:
+            self._notifier.alive()
+            await asyncio.sleep(self._notifier.watchdog_seconds)
 
     def _breaker_block(self, proxy: str) -> int:
         block = breaker_block(self._compiled, proxy)
@@ -424,6 +466,13 @@ async def _reload(supervisor: Supervisor) -> None:
         await supervisor.reload()
     except (ConfigError, ReloadError) as error:
         log.error("not reloaded, nothing has changed: %s", error)
+
+
+async def _passes(event: asyncio.Event, seconds: float) -> None:
+    """Wait so long, or until the event."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 def _bind_all(addresses: Iterable[str]) -> dict[str, socket.socket]:
