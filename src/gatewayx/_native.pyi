@@ -38,6 +38,7 @@ class Driver:
         buffer_size: Of one pooled buffer, in bytes.
         buffers_per_read: How many of them, side by side, one read may fill.
         log_fd: Where access log lines are written; open until `close_log` has returned.
+        spans_fd: Where finished spans are written, as JSON lines; open likewise.
         wake_fds: Event descriptors of all workers by slot, to wake one that waits for a permit.
 
     Raises:
@@ -55,6 +56,7 @@ class Driver:
         buffer_size: int = 32768,
         buffers_per_read: int = 4,
         log_fd: int | None = None,
+        spans_fd: int | None = None,
         wake_fds: Sequence[int] = ...,
     ) -> Driver: ...
     def configure(self, config: bytes) -> None:

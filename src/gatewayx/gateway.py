@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from gatewayx import _native
 from gatewayx.config import GatewayConfig, compile_engine, for_upstream, load_file, validate
@@ -16,6 +16,10 @@ from gatewayx.server.breakers import breaker_block
 from gatewayx.server.driver import Driver
 from gatewayx.server.health import HealthChecks
 from gatewayx.server.sockets import bind, url
+from gatewayx.server.spans import open_spans
+
+if TYPE_CHECKING:
+    from gatewayx.tracing import SpanExport
 
 
 class Gateway:
@@ -53,6 +57,7 @@ class Gateway:
         self._health = HealthChecks(self._metrics)
         self._driver: Driver | None = None
         self._log_fd: int | None = None
+        self._spans: SpanExport | None = None
 
     @property
     def config(self) -> GatewayConfig:
@@ -73,7 +78,9 @@ class Gateway:
 
     def metrics(self) -> list[tuple[Any, ...]]:
         """All metric families: `(name, kind, help, label_names, samples, bounds)`."""
-        return [*self._metrics.families(series(self._compiled)), *self._health.families()]
+        spans = [] if self._spans is None else self._spans.metrics()
+        families = self._metrics.families(series(self._compiled))
+        return [*families, *self._health.families(), *spans]
 
     def force_breaker(self, proxy: str, state: Literal["open", "closed", "auto"]) -> None:
         """Keep a proxy's circuit breaker open or closed, or have it decide again, closed.
@@ -102,12 +109,14 @@ class Gateway:
         elif access_log.enabled:
             self._log_fd = os.dup(1)
         self._listening = [bind(listener.address) for listener in self._config.listeners]
+        self._spans = open_spans(self._config.tracing, 1)
         self._driver = Driver(
             json.dumps(self._compiled).encode(),
             self._metrics,
             buffer_size=self._config.buffers.size,
             buffers_per_read=self._config.buffers.per_read,
             log_fd=self._log_fd,
+            spans_fd=None if self._spans is None else self._spans.write_fds[0],
         )
         self._health.apply(self._config, self._compiled)
         for listening in self._listening:
@@ -120,6 +129,9 @@ class Gateway:
             await self._driver.stop(self._config.drain_timeout)
             self._driver.native.close_log()
             self._driver = None
+        if self._spans is not None:
+            await self._spans.close()
+            self._spans = None
         for listening in self._listening:
             listening.close()
         self._listening = []

@@ -14,6 +14,7 @@ downstream:
 upstream_pool: {idle_max: 7, idle_per_host_max: 3}
 buffers: {size: 16KiB, high_water: 1MiB}
 access_log: {enabled: false}
+tracing: {enabled: true, sample_percent: 1.25, otlp_endpoint: "http://127.0.0.1:4318/v1/traces"}
 proxies:
   - name: sidecar
     namespace: ai
@@ -194,6 +195,7 @@ COMPILED = {
     "upstream_pool": {"idle_max": 7, "idle_per_host_max": 3},
     "buffer": {"high_water_bytes": 1 << 20},
     "access_log": {"enabled": False},
+    "tracing": {"sample_per_million": 12500, "spans": True},
     "server_name": "gatewayx",
 }
 

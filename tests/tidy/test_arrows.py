@@ -30,12 +30,13 @@ FOR_THE_DRIVER = {"pyo3", "libc"}
 PACKAGES = {
     "config": {"config"},
     "admin": {"admin", "config"},
-    "server": {"server", "admin", "config", "slo"},
-    "gateway": {"server", "config"},
+    "server": {"server", "admin", "config", "slo", "tracing"},
+    "gateway": {"server", "config", "tracing"},
     "cli": {"cli", "config", "server", "slo", "chaos"},
     "store": {"store", "config"},
     "chaos": {"chaos", "config"},
     "slo": {"slo", "config"},
+    "tracing": {"tracing", "config"},
 }
 """What each part of src/gatewayx may import of the others."""
 

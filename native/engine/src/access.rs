@@ -19,6 +19,8 @@ pub(crate) struct AccessRecord<'a> {
     pub(crate) concurrent_count: u64,
     pub(crate) circuit_state: &'static str,
     pub(crate) error: &'static str,
+    /// Present while tracing is on.
+    pub(crate) trace_id: Option<[u8; 32]>,
 }
 
 /// Appends the record as a line.
@@ -40,6 +42,9 @@ pub(crate) fn write_record(out: &mut Vec<u8>, record: &AccessRecord<'_>) {
     write_number(out, "concurrent_count", record.concurrent_count);
     write_text(out, "error", record.error.as_bytes());
     write_text(out, "fault", b"");
+    if let Some(trace_id) = &record.trace_id {
+        write_text(out, "trace_id", trace_id);
+    }
     out.extend_from_slice(b"}\n");
 }
 
@@ -49,7 +54,7 @@ fn write_key(out: &mut Vec<u8>, key: &str) {
     out.extend_from_slice(b"\":");
 }
 
-fn write_number(out: &mut Vec<u8>, key: &str, value: u64) {
+pub(crate) fn write_number(out: &mut Vec<u8>, key: &str, value: u64) {
     write_key(out, key);
     write_decimal(out, value);
 }
@@ -61,7 +66,7 @@ fn write_millis(out: &mut Vec<u8>, key: &str, value_ns: u64) {
     write_padded(out, value_ns / 1_000 % 1_000, 3);
 }
 
-fn write_text(out: &mut Vec<u8>, key: &str, value: &[u8]) {
+pub(crate) fn write_text(out: &mut Vec<u8>, key: &str, value: &[u8]) {
     write_key(out, key);
     out.push(b'"');
     if value
@@ -171,6 +176,7 @@ mod tests {
             concurrent_count: 3,
             circuit_state: "closed",
             error: "",
+            trace_id: Some([b'a'; 32]),
         };
         write_record(&mut out, &record);
         let line: serde_json::Value = serde_json::from_slice(&out).expect("JSON");

@@ -21,6 +21,9 @@ pub struct Config {
     /// Access log.
     #[serde(default)]
     pub access_log: AccessLogConfig,
+    /// Distributed traces; `None` lets their fields pass.
+    #[serde(default)]
+    pub tracing: Option<TracingConfig>,
     /// The pseudonym in `Via`.
     #[serde(default = "default_server_name")]
     pub server_name: String,
@@ -357,6 +360,16 @@ impl Default for BufferConfig {
 pub struct AccessLogConfig {
     /// One JSON line a request.
     pub enabled: bool,
+}
+
+/// Distributed traces.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct TracingConfig {
+    /// Of a million traces that begin here, so many are sampled; a caller's decision is kept.
+    pub sample_per_million: u32,
+    /// Record the spans of sampled exchanges.
+    pub spans: bool,
 }
 
 fn default_server_name() -> String {

@@ -25,6 +25,7 @@ use crate::queue::Place;
 use crate::rewrite::{HeadParts, OutFraming};
 use crate::slab::Key;
 use crate::timers::{NEVER, Timer};
+use crate::trace::Trace;
 
 /// Longest text of an address: an IPv6 one with an embedded IPv4 address.
 const PEER_MAX_BYTES: usize = 45;
@@ -162,7 +163,9 @@ pub(crate) struct Exchange {
     /// Body bytes as they were sent, for another attempt; `None` once there are too many.
     pub(crate) replay: Option<Vec<u8>>,
     pub(crate) request_id: Vec<u8>,
-    /// Method and target, for the log; empty while it is off.
+    /// `None` while tracing is off.
+    pub(crate) trace: Option<Trace>,
+    /// Method and target, for the log and spans; empty while both are off.
     pub(crate) log_method: Vec<u8>,
     pub(crate) log_target: Vec<u8>,
     // waiting

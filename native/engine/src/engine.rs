@@ -50,6 +50,9 @@ pub struct Engine {
     // outputs
     pub(crate) out: Output,
     pub(crate) access_log: Vec<u8>,
+    pub(crate) spans: Vec<u8>,
+    /// The log or a span will want the method and the path.
+    pub(crate) records_requests: bool,
     /// What to add to `now_ns` to get nanoseconds since 1970.
     pub(crate) wall_offset_ns: u64,
     // metrics
@@ -97,6 +100,8 @@ impl Engine {
             freed: Vec::new(),
             out: Output::default(),
             access_log: Vec::new(),
+            spans: Vec::new(),
+            records_requests: false,
             wall_offset_ns: 0,
             cells: region.cells(slot, 0),
             region,
@@ -125,6 +130,8 @@ impl Engine {
             target_max_bytes: limits.target_max_bytes,
             fields_max_count: limits.fields_max,
         };
+        let spans = self.cfg.tracing.as_ref().is_some_and(|cfg| cfg.spans);
+        self.records_requests = self.cfg.access_log.enabled || spans;
         self.via_line = format!("Via: 1.1 {}\r\n", self.cfg.server_name).into_bytes();
         self.routes = Routes::default();
         let before = std::mem::take(&mut self.proxies);
@@ -494,6 +501,11 @@ impl Engine {
     /// Finished lines of the access log, taken away by swapping in an empty buffer.
     pub fn access_log(&mut self) -> &mut Vec<u8> {
         &mut self.access_log
+    }
+
+    /// Finished spans, one JSON line each, taken away by swapping in an empty buffer.
+    pub fn spans(&mut self) -> &mut Vec<u8> {
+        &mut self.spans
     }
 
     /// The name of the proxy that records into `block`.

@@ -19,6 +19,7 @@ use crate::respond::{write_error, write_own};
 use crate::rewrite::{Connection, OutFraming};
 use crate::slab::Key;
 use crate::timers::NEVER;
+use crate::trace::{SpanRecord, Trace, write_span};
 use crate::upstream::UpstreamPhase;
 
 /// A refused body up to this size is read so that the connection can go on; behind a larger one it closes.
@@ -337,18 +338,13 @@ impl Engine {
         if let Some(proxy) = &exchange.proxy {
             proxy.cells.sub(cell::ACTIVE, 1);
         }
+        let proxy = exchange.proxy.as_deref();
+        let proxy_name = proxy.map_or(&b""[..], |proxy| proxy.cfg.name.as_bytes());
+        let upstream = proxy
+            .filter(|_| dispatched)
+            .map_or(&b""[..], |proxy| &proxy.targets[exchange.target].authority);
+        let error = exchange.reason.map_or("", Reason::name);
         if self.cfg.access_log.enabled {
-            let (proxy_name, upstream) =
-                exchange
-                    .proxy
-                    .as_ref()
-                    .map_or((&b""[..], &b""[..]), |proxy| {
-                        let upstream = &proxy.targets[exchange.target].authority;
-                        (
-                            proxy.cfg.name.as_bytes(),
-                            if dispatched { upstream } else { &b""[..] },
-                        )
-                    });
             let circuit_state = exchange
                 .proxy
                 .as_ref()
@@ -368,9 +364,29 @@ impl Engine {
                 bytes_out: exchange.bytes_out,
                 concurrent_count: exchange.concurrent_count,
                 circuit_state,
-                error: exchange.reason.map_or("", Reason::name),
+                error,
+                trace_id: exchange.trace.as_ref().map(Trace::id_text),
             };
             write_record(&mut self.access_log, &record);
+        }
+        if let Some(trace) = exchange.trace.filter(Trace::is_sampled)
+            && self.cfg.tracing.as_ref().is_some_and(|cfg| cfg.spans)
+        {
+            let span = SpanRecord {
+                trace,
+                start_unix_ns: exchange.started_ns.saturating_add(self.wall_offset_ns),
+                end_unix_ns: now_ns.saturating_add(self.wall_offset_ns),
+                request_id: &exchange.request_id,
+                proxy_name,
+                route: proxy.map_or(&b""[..], |proxy| proxy.cfg.path.as_bytes()),
+                method: &exchange.log_method,
+                path: &exchange.log_target,
+                status: exchange.status,
+                upstream,
+                attempts: exchange.attempts_count,
+                error,
+            };
+            write_span(&mut self.spans, &span);
         }
         self.release_permit(now_ns, key);
         // A body that is still to be discarded keeps its place; all else is done with.

@@ -27,7 +27,7 @@
 //! `finish.rs` what they lead to; `flow.rs` back-pressure and deadlines;
 //! `downstream.rs`, `upstream.rs` the two kinds of connection; `rewrite.rs`, `respond.rs` heads as they
 //! leave; `error.rs` every reason and its tables; `route.rs`, `pool.rs`, `timers.rs`, `slab.rs`, `output.rs`
-//! the structures; `metrics.rs`, `access.rs` the books.
+//! the structures; `metrics.rs`, `access.rs`, `trace.rs` the books.
 //!
 //! # Cost
 //!
@@ -58,6 +58,7 @@ mod rewrite;
 mod route;
 mod slab;
 mod timers;
+mod trace;
 mod upstream;
 
 pub use breaker::{force_breaker, forced_breaker};

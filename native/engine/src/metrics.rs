@@ -61,7 +61,8 @@ pub(crate) mod cell {
     pub(crate) const LOG_WRITTEN: u32 = LOG_MADE + 1;
     /// The last change of the permits by this worker that others have seen.
     pub(crate) const PERMIT_SEEN: u32 = LOG_WRITTEN + 1;
-    pub(crate) const COUNT: u32 = PERMIT_SEEN + 1;
+    pub(crate) const SPANS_DROPPED: u32 = PERMIT_SEEN + 1;
+    pub(crate) const COUNT: u32 = SPANS_DROPPED + 1;
 }
 
 /// Offsets in the block that all workers share.
@@ -96,6 +97,8 @@ pub mod driver_cell {
     pub const LOG_DROPPED: u32 = cell::LOG_DROPPED;
     /// Log lines that the log has taken; only the log's writer adds to it.
     pub const LOG_WRITTEN: u32 = cell::LOG_WRITTEN;
+    /// Spans given up because their reader could not keep pace.
+    pub const SPANS_DROPPED: u32 = cell::SPANS_DROPPED;
 }
 
 /// The layout of a region for so many workers and proxies.
@@ -401,6 +404,13 @@ const GATEWAY_METRICS: &[Metric] = &[
         help: "Connections of callers that ended because their worker died.",
         labels: &[],
         source: Source::Cell(cell::DOWNSTREAM_LOST),
+    },
+    Metric {
+        name: "gateway_spans_dropped",
+        kind: Kind::Counter,
+        help: "Spans given up because their export could not keep pace.",
+        labels: &[],
+        source: Source::Cell(cell::SPANS_DROPPED),
     },
 ];
 

@@ -15,6 +15,7 @@ use crate::request_id;
 use crate::rewrite::{Identity, max_forwards, write_request};
 use crate::slab::Key;
 use crate::timers::NEVER;
+use crate::trace::Trace;
 use crate::upstream::UpstreamPhase;
 
 impl Engine {
@@ -126,7 +127,10 @@ impl Engine {
             Some(id) => exchange.request_id.extend_from_slice(id),
             None => self.ids.write(&mut exchange.request_id),
         }
-        if self.cfg.access_log.enabled {
+        if let Some(tracing) = &self.cfg.tracing {
+            exchange.trace = Some(Trace::of(src, head, tracing, &mut self.ids));
+        }
+        if self.records_requests {
             exchange
                 .log_method
                 .extend_from_slice(head.method_span.of(src));
@@ -201,6 +205,7 @@ impl Engine {
             peer,
             scheme: "http",
             request_id: &exchange.request_id,
+            trace: exchange.trace.as_ref(),
             via_line: &self.via_line,
         };
         write_request(

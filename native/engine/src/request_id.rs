@@ -33,6 +33,11 @@ impl RequestIds {
         mixed ^ (mixed >> 31)
     }
 
+    /// For ids of which 0 is none.
+    pub(crate) fn next_nonzero_u64(&mut self) -> u64 {
+        self.next_u64().max(1)
+    }
+
     /// Writes a fresh id.
     pub(crate) fn write(&mut self, out: &mut Vec<u8>) {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";

@@ -8,6 +8,7 @@ use gatewayx_http::{
 };
 
 use crate::proxy::{Proxy, ProxyTarget};
+use crate::trace::{self, Trace};
 
 /// What the gateway says of itself and of the caller.
 pub(crate) struct Identity<'a> {
@@ -17,6 +18,8 @@ pub(crate) struct Identity<'a> {
     pub(crate) scheme: &'static str,
     /// Id of the exchange.
     pub(crate) request_id: &'a [u8],
+    /// Its place in a trace, while tracing is on.
+    pub(crate) trace: Option<&'a Trace>,
     /// `Via: 1.1 name\r\n`.
     pub(crate) via_line: &'a [u8],
 }
@@ -101,6 +104,12 @@ pub(crate) fn write_request(
             continue;
         }
         let name = field.name.of(src);
+        if identity
+            .trace
+            .is_some_and(|trace| trace::replaces(trace, name))
+        {
+            continue;
+        }
         if forwards.is_some() && name.eq_ignore_ascii_case(b"max-forwards") {
             continue;
         }
@@ -128,6 +137,9 @@ pub(crate) fn write_request(
         write_field(out, b"X-Forwarded-Host", host);
     }
     write_field(out, b"X-Request-Id", identity.request_id);
+    if let Some(trace) = identity.trace {
+        trace.write_field(out);
+    }
     out.extend_from_slice(identity.via_line);
     out.extend_from_slice(&proxy.header_lines);
     out.extend_from_slice(b"\r\n");

@@ -1,4 +1,4 @@
-//! The access log's way to its file: a thread of its own, so that a slow disk or a full pipe never holds up
+//! The way of log lines (and spans) to their file: a thread of its own, so that a slow disk or a full pipe never holds up
 //! the loop. Lines wait in a bounded buffer; when it is full, or the file takes no more, they are given up
 //! and counted.
 
@@ -6,9 +6,6 @@ use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
-
-use gatewayx_engine::metrics::driver_cell;
-use gatewayx_telemetry::Cells;
 
 /// Bytes that may wait. At 300 bytes a line this is a quarter of a second of 50,000 requests a second.
 const PENDING_MAX_BYTES: usize = 4 * 1024 * 1024;
@@ -47,15 +44,17 @@ pub(crate) struct LogWriter {
 }
 
 impl LogWriter {
-    /// `cells` are the worker's own; the thread counts there what the file has taken.
-    pub(crate) fn new(fd: RawFd, cells: Cells) -> std::io::Result<Self> {
+    /// Starts the thread, which is called `name` and tells `on_written` of the lines that the file has taken.
+    pub(crate) fn new(
+        fd: RawFd,
+        name: &str,
+        on_written: impl Fn(u64) + Send + 'static,
+    ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
-        std::thread::Builder::new()
-            .name("access-log".to_owned())
-            .spawn({
-                let shared = shared.clone();
-                move || run(&shared, fd, &cells)
-            })?;
+        std::thread::Builder::new().name(name.to_owned()).spawn({
+            let shared = shared.clone();
+            move || run(&shared, fd, on_written)
+        })?;
         Ok(Self { shared })
     }
 
@@ -89,7 +88,7 @@ impl LogWriter {
     }
 }
 
-fn run(shared: &Shared, fd: RawFd, cells: &Cells) {
+fn run(shared: &Shared, fd: RawFd, on_written: impl Fn(u64)) {
     let mut batch = Vec::new();
     loop {
         let mut state = shared.lock();
@@ -107,7 +106,7 @@ fn run(shared: &Shared, fd: RawFd, cells: &Cells) {
         std::mem::swap(&mut batch, &mut state.pending);
         drop(state);
         let written = write_all(fd, &batch);
-        cells.add(driver_cell::LOG_WRITTEN, count_lines(&batch[..written]));
+        on_written(count_lines(&batch[..written]));
         let refused_lines = count_lines(&batch[written..]);
         shared
             .refused_lines

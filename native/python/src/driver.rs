@@ -102,6 +102,7 @@ pub(crate) struct Driver {
     cells: Cells,
     armed_ns: Cell<u64>,
     log: Option<LogWriter>,
+    spans: Option<LogWriter>,
     log_flush_armed: Cell<bool>,
     /// Event descriptors of all workers, by slot.
     wake_fds: Vec<RawFd>,
@@ -114,7 +115,7 @@ impl Driver {
         clippy::too_many_arguments,
         reason = "keyword arguments of a Python constructor"
     )]
-    #[pyo3(signature = (host, config, metrics, *, slot=0, seed=0, buffer_size=32768, buffers_per_read=4, log_fd=None, wake_fds=Vec::new()))]
+    #[pyo3(signature = (host, config, metrics, *, slot=0, seed=0, buffer_size=32768, buffers_per_read=4, log_fd=None, spans_fd=None, wake_fds=Vec::new()))]
     fn new(
         py: Python<'_>,
         host: Py<PyAny>,
@@ -125,6 +126,7 @@ impl Driver {
         buffer_size: usize,
         buffers_per_read: usize,
         log_fd: Option<RawFd>,
+        spans_fd: Option<RawFd>,
         wake_fds: Vec<RawFd>,
     ) -> PyResult<Self> {
         let region = metrics.get().region.clone();
@@ -134,8 +136,15 @@ impl Driver {
         let buffer = ReceiveBuffer::new(buffer_size * buffers_per_read);
         let receive_memory = buffer.raw();
         cells.add(driver_cell::BUFFERS_IN_USE, buffers_per_read as u64);
+        let log_cells = cells.clone();
         let log = log_fd
-            .map(|fd| LogWriter::new(fd, cells.clone()))
+            .map(|fd| {
+                let on_written = move |lines| log_cells.add(driver_cell::LOG_WRITTEN, lines);
+                LogWriter::new(fd, "access-log", on_written)
+            })
+            .transpose()?;
+        let spans = spans_fd
+            .map(|fd| LogWriter::new(fd, "spans", |_| ()))
             .transpose()?;
         Ok(Self {
             state: RefCell::new(State {
@@ -150,6 +159,7 @@ impl Driver {
             cells,
             armed_ns: Cell::new(UNARMED),
             log,
+            spans,
             log_flush_armed: Cell::new(false),
             wake_fds,
         })
@@ -210,7 +220,7 @@ impl Driver {
     /// Writes out what waits in the log and ends its thread. Nothing is logged any more.
     fn close_log(&self, py: Python<'_>) {
         self.flush_log();
-        if let Some(log) = &self.log {
+        for log in [&self.log, &self.spans].into_iter().flatten() {
             py.detach(|| log.close());
         }
     }
@@ -405,7 +415,7 @@ impl Driver {
             let wait_s = deadline_ns.saturating_sub(now_ns) as f64 / 1e9;
             self.host.call_method1(py, intern!(py, "arm"), (wait_s,))?;
         }
-        let log_bytes = state.engine.access_log().len();
+        let log_bytes = state.engine.access_log().len() + state.engine.spans().len();
         if log_bytes > LOG_BATCH_BYTES {
             self.push_log(state);
         } else if log_bytes > 0 && !self.log_flush_armed.replace(true) {
@@ -534,11 +544,15 @@ impl Driver {
     }
 
     fn push_log(&self, state: &mut State) {
-        let lines = state.engine.access_log();
-        let Some(log) = &self.log else {
-            return lines.clear();
-        };
-        let lost_lines = log.push(lines);
-        self.cells.add(driver_cell::LOG_DROPPED, lost_lines);
+        let engine = &mut state.engine;
+        self.hand_over(engine.access_log(), &self.log, driver_cell::LOG_DROPPED);
+        self.hand_over(engine.spans(), &self.spans, driver_cell::SPANS_DROPPED);
+    }
+
+    fn hand_over(&self, lines: &mut Vec<u8>, log: &Option<LogWriter>, dropped: u32) {
+        match log {
+            Some(log) => self.cells.add(dropped, log.push(lines)),
+            None => lines.clear(),
+        }
     }
 }

@@ -19,6 +19,7 @@ from gatewayx.config.resilience import (
     RetryCondition,
     RetryConfig,
 )
+from gatewayx.config.tracing import SAMPLES_MAX, TracingConfig
 from gatewayx.config.validate import validate
 from gatewayx.config.values import upstream_address
 
@@ -44,6 +45,7 @@ def compile_engine(config: GatewayConfig, environ: Mapping[str, str]) -> dict[st
         },
         "buffer": {"high_water_bytes": config.buffers.high_water},
         "access_log": {"enabled": config.access_log.enabled},
+        "tracing": _tracing(config.tracing),
         "server_name": SERVER_NAME,
     }
 
@@ -175,6 +177,15 @@ def _downstream(downstream: DownstreamConfig) -> dict[str, int]:
         "head_max_bytes": limits.head,
         "target_max_bytes": limits.target,
         "fields_max": limits.fields,
+    }
+
+
+def _tracing(tracing: TracingConfig) -> dict[str, Any] | None:
+    if not tracing.enabled:
+        return None
+    return {
+        "sample_per_million": round(tracing.sample_percent * SAMPLES_MAX / 100),
+        "spans": tracing.otlp_endpoint is not None,
     }
 
 

@@ -21,6 +21,7 @@ from gatewayx.config.resilience import (
 )
 from gatewayx.config.section import Section
 from gatewayx.config.slo import SloConfig
+from gatewayx.config.tracing import TracingConfig
 from gatewayx.config.values import (
     Count,
     Duration,
@@ -275,4 +276,5 @@ class GatewayConfig(Section):
     buffers: BufferConfig = BufferConfig()
     access_log: AccessLogConfig = AccessLogConfig()
     slo: SloConfig = SloConfig()
+    tracing: TracingConfig = TracingConfig()
     proxies: Annotated[tuple[ProxyConfig, ...], Field(strict=False, max_length=1000)] = ()

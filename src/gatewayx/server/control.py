@@ -24,6 +24,7 @@ class Orders:
         listener_fds: Listening sockets to accept on, by address.
         wake_fds: Event descriptors of all workers, by slot.
         log_fd: Where access log lines go; `None` when they are off.
+        spans_fd: Where finished spans go; `None` when nobody exports them.
         buffer_size: Of one pooled buffer, in bytes.
         buffers_per_read: How many of them, side by side, one read may fill.
         drain_seconds: How long exchanges may go on when the supervisor is gone.
@@ -37,6 +38,7 @@ class Orders:
     listener_fds: dict[str, int]
     wake_fds: list[int]
     log_fd: int | None
+    spans_fd: int | None
     buffer_size: int
     buffers_per_read: int
     drain_seconds: float

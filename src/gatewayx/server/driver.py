@@ -53,6 +53,7 @@ class Driver:
         buffer_size: int = 32 << 10,
         buffers_per_read: int = 4,
         log_fd: int | None = None,
+        spans_fd: int | None = None,
         wake_fds: Sequence[int] = (),
     ) -> None:
         self._loop = asyncio.get_running_loop()
@@ -70,6 +71,7 @@ class Driver:
             buffer_size=buffer_size,
             buffers_per_read=buffers_per_read,
             log_fd=log_fd,
+            spans_fd=spans_fd,
             wake_fds=wake_fds,
         )
         if wake_fds:

@@ -36,10 +36,12 @@ from gatewayx.server.control import Channel, Orders
 from gatewayx.server.health import HealthChecks, with_checks
 from gatewayx.server.reload import Changes, changes
 from gatewayx.server.sockets import ListenError, bind, new_event_loop, url
+from gatewayx.server.spans import open_spans
 from gatewayx.server.systemd import Inherited, Notifier
 
 if TYPE_CHECKING:
     from gatewayx.slo.embedded import ServiceLevels
+    from gatewayx.tracing import SpanExport
 
 log = logging.getLogger("gatewayx")
 
@@ -101,8 +103,7 @@ class Worker:
         descriptors, their_descriptors = socket.socketpair()
         orders = self.orders
         fds = [orders.metrics_fd, *orders.listener_fds.values(), *orders.wake_fds]
-        if orders.log_fd is not None:
-            fds.append(orders.log_fd)
+        fds += [fd for fd in (orders.log_fd, orders.spans_fd) if fd is not None]
         with their_control, their_descriptors:
             theirs = [their_control.fileno(), their_descriptors.fileno()]
             self._process = await asyncio.create_subprocess_exec(
@@ -190,6 +191,7 @@ class Supervisor:
         self._admin: AdminServer | None = None
         self._levels: ServiceLevels | None = None
         self._watchdog: asyncio.Task[None] | None = None
+        self._spans: SpanExport | None = None
         self._stopping = False
         self._cut = asyncio.Event()
         self._notifier = Notifier(os.environ)
@@ -206,7 +208,9 @@ class Supervisor:
 
     def metrics(self) -> Iterable[tuple[Any, ...]]:
         """All families, summed over the workers."""
-        return [*self._metrics.families(series(self._compiled)), *self._health.families()]
+        spans = [] if self._spans is None else self._spans.metrics()
+        families = self._metrics.families(series(self._compiled))
+        return [*families, *self._health.families(), *spans]
 
     def forced_breaker(self, proxy: str) -> BreakerOrder:
         """See `AdminState`."""
@@ -251,6 +255,7 @@ class Supervisor:
             self._levels.serve_from(app)
         self._health.apply(self._config, self._compiled)
         slots = range(self._workers_count())
+        self._spans = open_spans(self._config.tracing, len(slots))
         self._wake_fds = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in slots]
         self._workers = [Worker(self._orders(slot), self._bury) for slot in slots]
         self._tasks = [asyncio.create_task(worker.run()) for worker in self._workers]
@@ -339,6 +344,8 @@ class Supervisor:
             await self._levels.close()
         if self._watchdog is not None:
             self._watchdog.cancel()
+        if self._spans is not None:
+            await self._spans.close()
         self._notifier.close()
 
     def kill(self) -> None:
@@ -383,6 +390,7 @@ class Supervisor:
             },
             wake_fds=self._wake_fds,
             log_fd=self._log_fd,
+            spans_fd=None if self._spans is None else self._spans.write_fds[slot],
             buffer_size=self._config.buffers.size,
             buffers_per_read=self._config.buffers.per_read,
             drain_seconds=self._config.drain_timeout,

@@ -35,6 +35,7 @@ async def work(channel: Channel, descriptors: socket.socket) -> None:
         buffer_size=orders.buffer_size,
         buffers_per_read=orders.buffers_per_read,
         log_fd=orders.log_fd,
+        spans_fd=orders.spans_fd,
         wake_fds=orders.wake_fds,
     )
     for address, fd in orders.listener_fds.items():
