@@ -29,13 +29,14 @@ FOR_THE_DRIVER = {"pyo3", "libc"}
 
 PACKAGES = {
     "config": {"config"},
-    "admin": {"admin", "config"},
-    "server": {"server", "admin", "config", "slo", "tracing"},
+    "admin": {"admin", "config", "store"},
+    "server": {"server", "admin", "config", "slo", "store", "tracing"},
     "gateway": {"server", "config", "tracing"},
     "cli": {"cli", "config", "server", "slo", "chaos"},
-    "store": {"store", "config"},
+    "database": {"database"},
+    "store": {"store", "config", "database"},
     "chaos": {"chaos", "config"},
-    "slo": {"slo", "config"},
+    "slo": {"slo", "config", "database"},
     "tracing": {"tracing", "config"},
 }
 """What each part of src/gatewayx may import of the others."""

@@ -11,9 +11,11 @@ import click
 
 from gatewayx.cli import report
 from gatewayx.cli.breaker import breaker
+from gatewayx.cli.options import admin_options
 from gatewayx.slo.cli import slo_group
 
 if TYPE_CHECKING:
+    from gatewayx.cli.client import AdminClient
     from gatewayx.config import GatewayConfig
 
 _FILE = click.Path(path_type=Path)
@@ -72,31 +74,13 @@ def _run(config: GatewayConfig, load: Callable[[], GatewayConfig] | None) -> int
 
 
 @program.command()
-@click.option(
-    "--admin",
-    metavar="ADDRESS",
-    default="127.0.0.1:9901",
-    show_default=True,
-    help="Where the admin API listens.",
-)
-@click.option(
-    "--token",
-    envvar="GATEWAYX_ADMIN_TOKEN",
-    required=True,
-    help="The superuser token; also taken from GATEWAYX_ADMIN_TOKEN.",
-)
-def reload(admin: str, token: str) -> int:
+@admin_options
+def reload(client: AdminClient) -> int:
     """Have a running gateway read its configuration again.
 
     Prints what has changed. A file with faults changes nothing; every fault is printed.
     """
-    from gatewayx.cli.client import AdminClient, AdminError
-
-    try:
-        answer = AdminClient(admin, token).post("/api/gateway/reload")
-    except AdminError as error:
-        return report.refusal(error)
-    return report.changes(answer["changes"])
+    return report.changes(client.post("/api/gateway/reload")["changes"])
 
 
 @program.command()
