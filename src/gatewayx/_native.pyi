@@ -152,13 +152,14 @@ class Metrics:
         """What it is forced to; `auto` when it decides by itself."""
 
     def families(
-        self, proxies: list[tuple[str, int, int, int, int]]
+        self, proxies: list[tuple[str, int, int, int, int, int]]
     ) -> list[tuple[str, str, str, tuple[str, ...], list[tuple[Any, ...]], tuple[float, ...]]]:
         """All metrics of the proxies, summed over the workers.
 
         Args:
-            proxies: `(name, block, max_concurrent, recovery_timeout_ms,
-                recovery_jitter_percent)`, the last two 0 without a circuit breaker.
+            proxies: `(name, block, max_concurrent, adaptive_min, recovery_timeout_ms,
+                recovery_jitter_percent)`; the last two are 0 without a circuit breaker, and
+                `adaptive_min` is 0 when the limit is fixed.
 
 
         Returns:

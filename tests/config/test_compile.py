@@ -33,6 +33,8 @@ proxies:
     timeout: {dial: 0.25, tls_handshake: 1, response_header: 0, body_idle: 2, idle: 3,
       expect_continue: 4, total: 5, tunnel_idle: 6}
     queue: {size: 7, timeout: 0.5, order: lifo, priority_header: X-Priority}
+    adaptive: {limit_min: 3, interval: 0.5, samples_min: 15, tolerance_percent: 40,
+      measure_every: 30}
     circuit_breaker: {enabled: true, failure_threshold: 2, recovery_timeout: 1.5,
       recovery_jitter_percent: 10, half_open_requests: 3, failure_statuses: [500, 529],
       header: true, window: {length: 20, volume_min: 50, failure_percent: 30, slow_percent: 40,
@@ -66,6 +68,13 @@ COMPILED = {
             "strip_path": False,
             "headers": [["Authorization", "Bearer key"], ["X-Two", "1-2-{c}"]],
             "max_concurrent": 10,
+            "adaptive": {
+                "limit_min": 3,
+                "interval_ms": 500,
+                "samples_min": 15,
+                "tolerance_percent": 40,
+                "measure_every": 30,
+            },
             "retry_after_seconds": 3,
             "active": False,
             "websocket": True,
@@ -152,6 +161,7 @@ COMPILED = {
             "strip_path": True,
             "headers": [],
             "max_concurrent": 0,
+            "adaptive": None,
             "retry_after_seconds": 1,
             "active": True,
             "websocket": False,

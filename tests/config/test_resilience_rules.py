@@ -62,3 +62,21 @@ def test_a_health_check_that_cannot_work_is_refused(check: dict[str, object], pa
     found = faults(health_check=check)
     assert len(found) == 1
     assert found[0].startswith(f"proxies[0].health_check.{path}: "), found
+
+
+@pytest.mark.parametrize(
+    ("proxy", "fault"),
+    [
+        ({"adaptive": {}}, "adaptive: needs max_concurrent: the limit that it stays below"),
+        (
+            {"adaptive": {"limit_min": 9}, "max_concurrent": 8},
+            "adaptive.limit_min: is above max_concurrent, which is 8",
+        ),
+        (
+            {"adaptive": {}, "max_concurrent": 65_536},
+            "adaptive: needs a max_concurrent of 65535 at most",
+        ),
+    ],
+)
+def test_an_adaptive_limit_out_of_bounds_is_refused(proxy: dict[str, object], fault: str) -> None:
+    assert faults(**proxy) == [f"proxies[0].{fault}"]

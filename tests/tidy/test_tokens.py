@@ -115,7 +115,7 @@ PYTHON = (
     Banned(
         "streams",
         r"\basyncio\.(?:open_connection|start_server)\b",
-        ("src/gatewayx/server/control.py", "src/gatewayx/slo/"),
+        ("src/gatewayx/server/control.py", "src/gatewayx/server/probe.py", "src/gatewayx/slo/"),
         "a protocol class",
     ),
     Banned(

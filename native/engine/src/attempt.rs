@@ -37,8 +37,9 @@ impl Engine {
             return self.proceed(now_ns, key);
         }
         let permits = proxy.permits();
+        let limit = proxy.limit();
         let Some(queue) = &proxy.cfg.queue else {
-            if permits.try_acquire(proxy.cfg.max_concurrent) {
+            if permits.try_acquire(limit) {
                 self.hold_permit(key);
                 return self.proceed(now_ns, key);
             }
@@ -47,7 +48,7 @@ impl Engine {
         };
         // Whoever waits comes before whoever arrives, also in another worker.
         let nobody_waits = permits.waiting_count(cell::QUEUED) == 0;
-        if nobody_waits && permits.try_acquire(proxy.cfg.max_concurrent) {
+        if nobody_waits && permits.try_acquire(limit) {
             self.hold_permit(key);
             return self.proceed(now_ns, key);
         }
@@ -55,7 +56,7 @@ impl Engine {
             proxy.cells.add(cell::LIMITER_REJECTED, 1);
             return self.fail(now_ns, key, Reason::QueueFull);
         }
-        if permits.acquire_or_announce(proxy.cfg.max_concurrent, cell::QUEUED) {
+        if permits.acquire_or_announce(limit, cell::QUEUED) {
             self.hold_permit(key);
             return self.proceed(now_ns, key);
         }
@@ -109,15 +110,13 @@ impl Engine {
     /// Serves those who wait here with the permits that are free; without a limit, all of them.
     pub(crate) fn grant_permits(&mut self, now_ns: u64, proxy: &Proxy) {
         let permits = proxy.permits();
-        let max_concurrent = proxy.cfg.max_concurrent;
-        while proxy.queue.borrow().len() > 0
-            && (max_concurrent == 0 || permits.try_acquire(max_concurrent))
-        {
+        let limit = proxy.limit();
+        while proxy.queue.borrow().len() > 0 && (limit == 0 || permits.try_acquire(limit)) {
             let Some(key) = proxy.queue.borrow_mut().pop() else {
                 break;
             };
             proxy.cells.sub(cell::QUEUED, 1);
-            if max_concurrent > 0 {
+            if limit > 0 {
                 self.hold_permit(key);
             }
             self.downstreams[key].exchange.wait = Wait::Nothing;
@@ -257,6 +256,27 @@ impl Engine {
             .on_end(exchange.target, now_ns, failed);
         if let (Some(breaker), Some(ticket)) = (proxy.breaker(), ticket) {
             breaker.on_result(ticket, now_ns, failed, exchange.waited_ns(now_ns));
+        }
+        if let Some(adaptive) = proxy.adaptive()
+            && failed == Some(true)
+            && exchange.head_ns == 0
+        {
+            adaptive.on_failure(now_ns, exchange.waited_ns(now_ns));
+        }
+    }
+
+    /// The attempt's response head is there.
+    pub(crate) fn on_response_head(&mut self, now_ns: u64, key: Key, status: u16) {
+        let exchange = &mut self.downstreams[key].exchange;
+        exchange.head_ns = now_ns;
+        let Some(proxy) = &exchange.proxy else { return };
+        if let Some(adaptive) = proxy.adaptive()
+            && exchange.waits_since_ns < NEVER
+            && !proxy.is_failure(status)
+            && adaptive.on_response(now_ns, exchange.waited_ns(now_ns))
+            && proxy.permits().waiting_count(cell::QUEUED) > 0
+        {
+            self.freed.push((proxy.clone(), now_ns));
         }
     }
 

@@ -56,6 +56,9 @@ pub struct ProxyConfig {
     /// Most exchanges at once; 0 = no limit.
     #[serde(default)]
     pub max_concurrent: u32,
+    /// `None` keeps the limit at `max_concurrent`.
+    #[serde(default)]
+    pub adaptive: Option<AdaptiveConfig>,
     /// `Retry-After` of a 429.
     #[serde(default = "default_retry_after")]
     pub retry_after_seconds: u32,
@@ -89,6 +92,22 @@ pub struct ProxyConfig {
     /// How an upstream is chosen.
     #[serde(default)]
     pub load_balancing: LoadBalancingConfig,
+}
+
+/// How the limit moves below `max_concurrent`.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct AdaptiveConfig {
+    /// Least limit, at least 1.
+    pub limit_min: u32,
+    /// Least time between two changes.
+    pub interval_ms: u64,
+    /// Responses that a change needs.
+    pub samples_min: u32,
+    /// How much slower than without load the upstream may answer.
+    pub tolerance_percent: u32,
+    /// Changes from one measurement without load to the next.
+    pub measure_every: u32,
 }
 
 /// Where requests wait for a permit.

@@ -35,6 +35,7 @@
 //! plain stores, and copies heads and small bodies once; pieces above 8 KiB are not copied.
 
 mod access;
+mod adaptive;
 mod attempt;
 mod body;
 mod breaker;

@@ -7,6 +7,7 @@
 use gatewayx_policy::{Breaker, BreakerConfig, State};
 use gatewayx_telemetry::{Geometry, Histogram, LATENCY_BOUNDS_NS, PermitCells, Permits, Region};
 
+use crate::adaptive::limit_now;
 use crate::error::{REASON_COUNT, REASON_NAMES};
 
 /// Cells of a histogram: its buckets, the one without a bound, and the sum.
@@ -73,6 +74,10 @@ pub(crate) mod shared_cell {
     pub(crate) const BREAKER: u32 = 2;
     /// Bit n: a health check has found upstream n down.
     pub(crate) const DOWN: u32 = 3;
+    /// The adaptive limit, packed.
+    pub(crate) const LIMIT: u32 = 4;
+    /// The times to the first byte that it goes by.
+    pub(crate) const SAMPLES: u32 = 5;
     /// The breaker's sliding window, on cache lines of its own.
     pub(crate) const WINDOW: u32 = 8;
     pub(crate) const COUNT: u32 = WINDOW + gatewayx_policy::BUCKETS_COUNT as u32;
@@ -191,6 +196,8 @@ pub struct Series {
     pub block: u32,
     /// Its configured limit.
     pub max_concurrent: u32,
+    /// The least that the limit may adapt to; 0 when it is fixed.
+    pub adaptive_min: u32,
     /// How long its breaker stays open; 0 when it has none.
     pub recovery_timeout_ms: u64,
     /// How much longer it may stay open.
@@ -267,7 +274,7 @@ const PROXY_METRICS: &[Metric] = &[
     Metric {
         name: "gateway_limiter_limit",
         kind: Kind::Gauge,
-        help: "The configured max_concurrent; 0 is no limit.",
+        help: "The limit in force: max_concurrent, or what it has adapted to below that; 0 is no limit.",
         labels: BY_PROXY,
         source: Source::Limit,
     },
@@ -421,6 +428,7 @@ pub fn families(region: &Region, proxies: &[Series], now_ns: u64) -> Vec<Family>
         proxy: String::new(),
         block: 0,
         max_concurrent: 0,
+        adaptive_min: 0,
         recovery_timeout_ms: 0,
         recovery_jitter_percent: 0,
     }];
@@ -467,7 +475,13 @@ fn read(region: &Region, metric: &Metric, series: &[Series], now_ns: u64) -> Fam
                 });
             }
             Source::Limit => {
-                let value = u64::from(one.max_concurrent);
+                let value = u64::from(match one.adaptive_min {
+                    0 => one.max_concurrent,
+                    limit_min => {
+                        let shared = region.shared(one.block);
+                        limit_now(&shared, limit_min, one.max_concurrent)
+                    }
+                });
                 numbers.push(Sample {
                     labels: labels(None),
                     value,

@@ -8,6 +8,7 @@ use gatewayx_http::Oddities;
 use gatewayx_policy::{Algorithm, Balancer, Ejection, RetryBudget};
 use gatewayx_telemetry::{Cells, Permits, Region};
 
+use crate::adaptive::{AdaptiveLimit, AdaptiveRules};
 use crate::breaker::{BreakerRules, SharedBreaker, state_name};
 use crate::config::{LoadBalancingAlgorithm, LoadBalancingConfig, ProxyConfig, UpstreamConfig};
 use crate::metrics::PERMIT_CELLS;
@@ -66,6 +67,7 @@ pub(crate) struct Proxy {
     /// Requests that wait for a permit; outlives a change of configuration.
     pub(crate) queue: Rc<RefCell<Queue>>,
     breaker: Option<BreakerRules>,
+    adaptive: Option<AdaptiveRules>,
     /// This worker's metrics of the proxy.
     pub(crate) cells: Cells,
     /// The same of every worker, by slot: they share the permits.
@@ -122,6 +124,7 @@ impl Proxy {
                 }),
             ),
             queue,
+            adaptive: AdaptiveRules::new(&cfg),
             breaker: cfg.circuit_breaker.as_ref().map(BreakerRules::new),
             cells: region.cells(slot, cfg.block),
             slots: (0..region.geometry().slots_count)
@@ -136,6 +139,22 @@ impl Proxy {
     /// The permits of `max_concurrent`, which all workers share.
     pub(crate) fn permits(&self) -> Permits<'_> {
         Permits::new(&self.shared, &self.slots, self.slot, PERMIT_CELLS)
+    }
+
+    /// The limit that finds itself, if it is to.
+    pub(crate) fn adaptive(&self) -> Option<AdaptiveLimit<'_>> {
+        self.adaptive.map(|rules| AdaptiveLimit {
+            rules,
+            cells: &self.shared,
+            in_use: self.permits().count(),
+        })
+    }
+
+    /// Most exchanges at once at this moment; 0 = no limit.
+    #[inline]
+    pub(crate) fn limit(&self) -> u32 {
+        self.adaptive()
+            .map_or(self.cfg.max_concurrent, |adaptive| adaptive.limit())
     }
 
     /// The breaker, if it is on.

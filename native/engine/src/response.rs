@@ -69,7 +69,7 @@ impl Engine {
                 upstream.scan = Default::default();
                 let rest_bytes = bytes.len() - head.len;
                 if head.status == 101 || head.status >= 200 {
-                    self.downstreams[downstream].exchange.head_ns = now_ns;
+                    self.on_response_head(now_ns, downstream, head.status);
                 }
                 match head.status {
                     101 => self.switch_protocols(now_ns, key, downstream, bytes, &head),

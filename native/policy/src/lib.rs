@@ -6,6 +6,7 @@
 
 mod balance;
 mod breaker;
+mod gradient;
 mod limiter;
 mod retry_budget;
 mod wait_queue;
@@ -13,6 +14,7 @@ mod window;
 
 pub use balance::{Algorithm, Balancer, Ejection, Pick, UPSTREAMS_MAX_COUNT};
 pub use breaker::{Breaker, BreakerConfig, Forced, State, Ticket};
+pub use gradient::{Gradient, GradientConfig, Interval};
 pub use limiter::{Limiter, Released};
 pub use retry_budget::RetryBudget;
 pub use wait_queue::{WaitKey, WaitQueue};

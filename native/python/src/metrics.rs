@@ -102,22 +102,30 @@ impl Metrics {
         set_down(&self.region, block, down);
     }
 
-    /// All metrics of the proxies `[(name, block, max_concurrent, recovery_timeout_ms, recovery_jitter_percent)]`,
+    /// All metrics of the proxies `[(name, block, max_concurrent, adaptive_min, recovery_timeout_ms, recovery_jitter_percent)]`,
     /// summed over the workers:
     /// `[(name, kind, help, label_names, samples, bounds)]`.
     fn families<'py>(
         &self,
         py: Python<'py>,
-        proxies: Vec<(String, u32, u32, u64, u32)>,
+        proxies: Vec<(String, u32, u32, u32, u64, u32)>,
     ) -> PyResult<Bound<'py, PyList>> {
         let series: Vec<Series> = proxies
             .into_iter()
             .map(
-                |(proxy, block, max_concurrent, recovery_timeout_ms, recovery_jitter_percent)| {
+                |(
+                    proxy,
+                    block,
+                    max_concurrent,
+                    adaptive_min,
+                    recovery_timeout_ms,
+                    recovery_jitter_percent,
+                )| {
                     Series {
                         proxy,
                         block,
                         max_concurrent,
+                        adaptive_min,
                         recovery_timeout_ms,
                         recovery_jitter_percent,
                     }

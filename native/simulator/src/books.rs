@@ -72,6 +72,12 @@ impl Books {
                 }
             }
         }
+        // An adaptive limit falls below what was let in before; what holds is its bound.
+        for one in series.iter().filter(|one| one.adaptive_min > 0) {
+            let max_concurrent = u64::from(one.max_concurrent);
+            assert!(books.limits[&one.proxy] <= max_concurrent, "{}", one.proxy);
+            books.limits.insert(one.proxy.clone(), max_concurrent);
+        }
         books
     }
 

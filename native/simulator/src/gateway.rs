@@ -147,6 +147,10 @@ impl Gateway {
                 proxy: proxy.name.clone(),
                 block: proxy.block,
                 max_concurrent: proxy.max_concurrent,
+                adaptive_min: proxy
+                    .adaptive
+                    .as_ref()
+                    .map_or(0, |adaptive| adaptive.limit_min),
                 recovery_timeout_ms: proxy
                     .circuit_breaker
                     .as_ref()

@@ -36,6 +36,7 @@ mod histogram;
 mod permits;
 mod region;
 mod ring;
+mod samples;
 mod sync;
 
 pub use cells::Cells;
@@ -44,3 +45,4 @@ pub use histogram::{Histogram, HistogramSnapshot, LATENCY_BOUNDS_NS};
 pub use permits::{PermitCells, Permits, Stage, WRITERS_MAX};
 pub use region::{Region, RegionError};
 pub use ring::Ring;
+pub use samples::{Samples, Taken};

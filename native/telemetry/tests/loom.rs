@@ -7,7 +7,9 @@ use std::cell::Cell;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use gatewayx_telemetry::{Cells, Geometry, PermitCells, Permits, Region, RegionError, Ring, Stage};
+use gatewayx_telemetry::{
+    Cells, Geometry, PermitCells, Permits, Region, RegionError, Ring, Samples, Stage,
+};
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::AtomicU64;
 use loom::thread;
@@ -258,6 +260,49 @@ fn no_change_of_a_cell_of_a_ring_is_lost() {
         three_threads(move || Ring::<2>::new(&writers, 0).update(1, |value| value + 1));
         assert_eq!(Ring::<2>::new(&cells, 0).read(), [0, 3]);
     });
+}
+
+#[test]
+fn of_two_who_have_enough_samples_together_one_takes_both() {
+    loom::model(|| {
+        let cells = sample_cells();
+        let work = |cells: &Cells| {
+            let samples = Samples::new(cells, 0);
+            samples.add(5, 1);
+            samples.try_take(1_000, 100, 2)
+        };
+        let others = cells.clone();
+        let other = thread::spawn(move || work(&others));
+        let here = work(&cells);
+        let there = other.join().unwrap();
+        assert!(here.is_some() ^ there.is_some(), "nobody's turn, or two");
+        let taken = here.or(there).unwrap();
+        assert_eq!((taken.count, taken.sum), (2, 10));
+    });
+}
+
+#[test]
+fn a_sample_that_comes_while_another_takes_is_in_this_turn_or_the_next() {
+    loom::model(|| {
+        let cells = sample_cells();
+        Samples::new(&cells, 0).add(5, 1);
+        let others = cells.clone();
+        let other = thread::spawn(move || Samples::new(&others, 0).add(5, 1));
+        let samples = Samples::new(&cells, 0);
+        let first = samples.try_take(1_000, 100, 1).unwrap();
+        other.join().unwrap();
+        let second = samples.try_take(2_000, 100, 1);
+        assert_eq!(first.count + second.map_or(0, |taken| taken.count), 2);
+        assert_eq!(first.sum + second.map_or(0, |taken| taken.sum), 10);
+    });
+}
+
+fn sample_cells() -> Cells {
+    Region::private(Geometry {
+        shared_cells_per_block: Samples::CELLS_COUNT,
+        ..GEOMETRY
+    })
+    .shared(0)
 }
 
 /// Blank memory that several threads attach.

@@ -12,6 +12,7 @@ from typing import Any, get_args
 from gatewayx.config.environment import resolve
 from gatewayx.config.model import DownstreamConfig, GatewayConfig, ProxyConfig, UpstreamTimeout
 from gatewayx.config.resilience import (
+    AdaptiveConfig,
     BreakerConfig,
     BreakerWindowConfig,
     LoadBalancingConfig,
@@ -61,6 +62,7 @@ def _proxy(proxy: ProxyConfig, block: int, environ: Mapping[str, str]) -> dict[s
         "strip_path": proxy.strip_path,
         "headers": [[name, resolve(value, environ)] for name, value in proxy.headers.items()],
         "max_concurrent": proxy.max_concurrent,
+        "adaptive": None if proxy.adaptive is None else _adaptive(proxy.adaptive),
         "retry_after_seconds": proxy.retry_after,
         "active": proxy.active,
         "websocket": proxy.websocket,
@@ -90,6 +92,16 @@ def _upstream(url: str, weight: int) -> dict[str, Any]:
         "authority": address.authority,
         "base_path": address.base_path,
         "weight": weight,
+    }
+
+
+def _adaptive(adaptive: AdaptiveConfig) -> dict[str, Any]:
+    return {
+        "limit_min": adaptive.limit_min,
+        "interval_ms": _ms(adaptive.interval),
+        "samples_min": adaptive.samples_min,
+        "tolerance_percent": adaptive.tolerance_percent,
+        "measure_every": adaptive.measure_every,
     }
 
 

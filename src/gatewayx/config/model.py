@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field
 
 from gatewayx.config.health import HealthCheckConfig
 from gatewayx.config.resilience import (
+    AdaptiveConfig,
     BreakerConfig,
     LoadBalancingConfig,
     QueueConfig,
@@ -158,6 +159,7 @@ class ProxyConfig(Section):
         default="pass",
         description="`strip` removes Accept-Encoding, so that the upstream answers uncompressed.",
     )
+    adaptive: AdaptiveConfig | None = None
     queue: QueueConfig | None = None
     circuit_breaker: BreakerConfig = BreakerConfig()
     retry: RetryConfig | None = None

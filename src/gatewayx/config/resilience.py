@@ -29,6 +29,32 @@ VolumeCount = Annotated[int, Field(ge=1, le=10_000), Kind("count from 1 to 10000
 Weight = Annotated[int, Field(ge=1, le=1000)]
 
 
+class AdaptiveConfig(Section):
+    """Finds the limit by itself, between `limit_min` and `max_concurrent`, one for all workers: it
+    grows while the upstream answers about as fast as without load, and falls when the time to the
+    first byte says that requests wait inside the upstream. It begins at `limit_min`.
+    """
+
+    limit_min: Annotated[int, Field(ge=1, le=65_535), Kind("count from 1 to 65535")] = Field(
+        default=4, description="Least limit."
+    )
+    interval: Annotated[
+        float, Field(ge=0.05, le=60, strict=False), Kind("seconds from 0.05 to 60")
+    ] = Field(default=1, description="Least time between two changes of the limit.")
+    samples_min: Annotated[int, Field(ge=1, le=10_000), Kind("count from 1 to 10000")] = Field(
+        default=20,
+        description="Responses that a change needs; with less traffic the interval is longer.",
+    )
+    tolerance_percent: Annotated[int, Field(ge=0, le=1_000), Kind("percent up to 1000")] = Field(
+        default=25, description="How much slower than without load the upstream may answer."
+    )
+    measure_every: Annotated[int, Field(ge=4, le=100_000), Kind("count from 4 to 100000")] = Field(
+        default=60,
+        description="Intervals after which the time without load is measured anew. Under load the"
+        " limit is halved for two intervals to do so.",
+    )
+
+
 class QueueConfig(Section):
     """Where requests over `max_concurrent` wait. Without it they are refused at once: 429."""
 

@@ -14,8 +14,23 @@ def resilience_findings(data: object) -> Iterator[Finding]:
     proxies = data.get("proxies") if isinstance(data, dict) else None
     for index, proxy in enumerate(proxies if isinstance(proxies, list | tuple) else ()):
         if isinstance(proxy, dict):
+            yield from _an_adaptive_limit_in_bounds(proxy, ("proxies", index, "adaptive"))
             yield from _a_breaker_that_can_open(proxy, ("proxies", index, "circuit_breaker"))
             yield from _a_probe_at_a_time(proxy, ("proxies", index, "health_check"))
+
+
+def _an_adaptive_limit_in_bounds(proxy: dict[str, object], place: Location) -> Iterator[Finding]:
+    adaptive = proxy.get("adaptive")
+    limit_max = proxy.get("max_concurrent", 0)
+    if not isinstance(adaptive, dict) or not isinstance(limit_max, int):
+        return
+    limit_min = adaptive.get("limit_min", 4)
+    if limit_max == 0:
+        yield place, "needs max_concurrent: the limit that it stays below"
+    elif limit_max > 65_535:
+        yield place, "needs a max_concurrent of 65535 at most"
+    elif isinstance(limit_min, int) and limit_min > limit_max:
+        yield (*place, "limit_min"), f"is above max_concurrent, which is {limit_max}"
 
 
 def _a_breaker_that_can_open(proxy: dict[str, object], place: Location) -> Iterator[Finding]:

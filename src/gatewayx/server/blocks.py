@@ -12,7 +12,7 @@ from typing import Any
 
 from gatewayx import _native
 
-Series = tuple[str, int, int, int, int]
+Series = tuple[str, int, int, int, int, int]
 
 
 class Blocks:
@@ -52,6 +52,7 @@ def _series(proxy: dict[str, Any], breaker: dict[str, Any]) -> Series:
         proxy["name"],
         proxy["block"],
         proxy["max_concurrent"],
+        (proxy.get("adaptive") or {}).get("limit_min", 0),
         breaker.get("recovery_timeout_ms", 0),
         breaker.get("recovery_jitter_percent", 0),
     )

@@ -157,6 +157,12 @@ fn proxy(
 fn add_policies(rng: &mut Rng, rough: bool, proxy: &mut Value) {
     if rng.chance(40) {
         proxy["max_concurrent"] = rng.pick(&[1, 2, 4]).into();
+        if rng.chance(30) {
+            proxy["adaptive"] = json!({
+                "limit_min": 1, "interval_ms": rng.pick(&[1, 20, 500]), "samples_min": rng.between(1, 4),
+                "tolerance_percent": rng.pick(&[0, 25, 200]), "measure_every": rng.between(1, 5),
+            });
+        }
         if !rough || rng.chance(50) {
             let size = if rough { rng.pick(&[1, 3, 100]) } else { 1_000 };
             let timeout_ms = if rough {
