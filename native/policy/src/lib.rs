@@ -6,6 +6,7 @@
 
 mod balance;
 mod breaker;
+pub mod fault;
 mod gradient;
 mod limiter;
 mod retry_budget;
