@@ -62,6 +62,15 @@ class Driver:
     def configure(self, config: bytes) -> None:
         """Switch to another configuration; exchanges under way finish on the old one."""
 
+    def set_faults(self, policies: bytes) -> None:
+        """Switch to other fault policies, as `chaos.compile` writes them.
+
+        Requests that are held by a policy that is gone go on at once.
+
+        Raises:
+            ValueError: When they cannot be compiled; nothing has changed then.
+        """
+
     def handle_timer(self) -> None:
         """The time that `arm` asked for has come."""
 
@@ -151,6 +160,21 @@ class Metrics:
     def forced_breaker(self, block: int) -> Literal["open", "closed", "auto"]:
         """What it is forced to; `auto` when it decides by itself."""
 
+    def fault_families(
+        self, policies: list[tuple[str, list[int]]]
+    ) -> list[tuple[str, str, str, tuple[str, ...], list[tuple[Any, ...]], tuple[float, ...]]]:
+        """All metrics of injected faults, summed over the workers, in the form of `families`.
+
+        Args:
+            policies: `(name, blocks)`, with the block of each of its rules.
+        """
+
+    def fault_counts(self, blocks: list[int]) -> tuple[int, int, dict[str, int]]:
+        """What has happened because of some rules: `(matched, active, {kind: injected})`."""
+
+    def restart_sequence(self, block: int) -> None:
+        """Number the requests that a rule matches from 0 again."""
+
     def families(
         self, proxies: list[tuple[str, int, int, int, int, int]]
     ) -> list[tuple[str, str, str, tuple[str, ...], list[tuple[Any, ...]], tuple[float, ...]]]:
@@ -165,7 +189,7 @@ class Metrics:
         Returns:
             `(name, kind, help, label_names, samples, bounds)` for each family, with samples
             `(label_values, value)`, or `(label_values, cumulative_counts, sum_seconds)` for a
-            histogram with `bounds` in seconds.
+            histogram with `bounds` in seconds (milliseconds, if its name says so).
         """
 
 # The primitives: native/python/src/faces/. Any thread may use them; see gatewayx.primitives.

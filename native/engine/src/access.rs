@@ -19,6 +19,7 @@ pub(crate) struct AccessRecord<'a> {
     pub(crate) concurrent_count: u64,
     pub(crate) circuit_state: &'static str,
     pub(crate) error: &'static str,
+    pub(crate) fault: &'static str,
     /// Present while tracing is on.
     pub(crate) trace_id: Option<[u8; 32]>,
 }
@@ -41,7 +42,7 @@ pub(crate) fn write_record(out: &mut Vec<u8>, record: &AccessRecord<'_>) {
     write_text(out, "circuit_state", record.circuit_state.as_bytes());
     write_number(out, "concurrent_count", record.concurrent_count);
     write_text(out, "error", record.error.as_bytes());
-    write_text(out, "fault", b"");
+    write_text(out, "fault", record.fault.as_bytes());
     if let Some(trace_id) = &record.trace_id {
         write_text(out, "trace_id", trace_id);
     }
@@ -176,6 +177,7 @@ mod tests {
             concurrent_count: 3,
             circuit_state: "closed",
             error: "",
+            fault: "delay",
             trace_id: Some([b'a'; 32]),
         };
         write_record(&mut out, &record);

@@ -353,6 +353,10 @@ impl Engine {
                 self.fail(now_ns, key, Reason::QueueTimeout);
                 true
             }
+            Wait::Fault => {
+                self.advance_fault(now_ns, key);
+                true
+            }
             Wait::Backoff => {
                 self.downstreams[key].exchange.wait = Wait::Nothing;
                 self.proceed(now_ns, key);

@@ -39,8 +39,9 @@ pub fn release_slot(region: &Region, slot: u32) -> Losses {
     let mut losses = Losses::default();
     for block in 0..geometry.blocks_count {
         let cells = region.cells(slot, block);
-        // Reading a page of shared memory takes one: a proxy that this worker never served is left alone.
-        if block > 0 && cells.load(cell::BEGUN) == 0 {
+        // Reading a page of shared memory takes one: a proxy or rule that this worker never served is left alone.
+        let served = cells.load(cell::BEGUN) + cells.load(cell::FAULT_MATCHED);
+        if block > 0 && served == 0 {
             continue;
         }
         let slots: Vec<Cells> = (0..geometry.slots_count)

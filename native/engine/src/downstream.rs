@@ -19,6 +19,7 @@ use gatewayx_policy::Ticket;
 
 use crate::body::Body;
 use crate::error::Reason;
+use crate::fault::ActiveFault;
 use crate::output::Outbox;
 use crate::proxy::Proxy;
 use crate::queue::Place;
@@ -136,6 +137,8 @@ pub(crate) enum Wait {
     Permit(Place),
     /// The time of the next attempt.
     Backoff,
+    /// The time of an injected fault.
+    Fault,
 }
 
 /// One request and its response.
@@ -146,6 +149,8 @@ pub(crate) struct Exchange {
     /// `None` until routed.
     pub(crate) proxy: Option<Rc<Proxy>>,
     pub(crate) holds_permit: bool,
+    /// The fault that a policy has chosen it for.
+    pub(crate) fault: Option<Box<ActiveFault>>,
     // request
     pub(crate) method: Method,
     pub(crate) version: Version,

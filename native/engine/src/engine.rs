@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use gatewayx_http::{HeadLimits, RequestHead, ResponseHead};
+use gatewayx_policy::fault::Plan;
 use gatewayx_telemetry::{Cells, Region};
 
 use crate::config::Config;
@@ -45,6 +46,8 @@ pub struct Engine {
     pub(crate) pool: IdlePool,
     pub(crate) timers: Timers,
     pub(crate) draining: bool,
+    /// What policies inject.
+    pub(crate) faults: Plan,
     /// Proxies with permits that came free in the present drain while somebody waits, and when.
     pub(crate) freed: Vec<(Rc<Proxy>, u64)>,
     // outputs
@@ -97,6 +100,7 @@ impl Engine {
             pool: IdlePool::default(),
             timers: Timers::default(),
             draining: false,
+            faults: Plan::default(),
             freed: Vec::new(),
             out: Output::default(),
             access_log: Vec::new(),
@@ -160,6 +164,7 @@ impl Engine {
             let proxy = Proxy::new(cfg, &self.region, self.slot, targets, queue);
             self.proxies.push(Rc::new(proxy));
         }
+        self.assign_faults();
     }
 
     /// Tells the engine what to add to its clock to get Unix time; the access log needs it.
@@ -297,17 +302,26 @@ impl Engine {
             }
         } else {
             upstream.inbuf.extend_from_slice(input);
-            let mut kept = std::mem::take(&mut upstream.inbuf);
-            let used = self.read_upstream(now_ns, key, &kept, false);
-            if used < kept.len()
-                && let Some(upstream) = self.upstreams.find(key)
-            {
-                kept.drain(..used);
-                upstream.inbuf = kept;
-            }
+            self.reread_upstream(now_ns, key);
         }
+        self.pace_upstream(now_ns, key);
         if let Some(downstream) = downstream {
             self.settle_downstream(now_ns, downstream);
+        }
+    }
+
+    /// Goes on with bytes of a target that were kept.
+    pub(crate) fn reread_upstream(&mut self, now_ns: u64, key: Key) {
+        let Some(upstream) = self.upstreams.find(key) else {
+            return;
+        };
+        let mut kept = std::mem::take(&mut upstream.inbuf);
+        let used = self.read_upstream(now_ns, key, &kept, false);
+        if used < kept.len()
+            && let Some(upstream) = self.upstreams.find(key)
+        {
+            kept.drain(..used);
+            upstream.inbuf = kept;
         }
     }
 
@@ -326,7 +340,10 @@ impl Engine {
             return;
         };
         let downstream = upstream.downstream;
-        self.end_upstream(now_ns, key, clean);
+        self.release_faulted_body(now_ns, key);
+        if self.upstreams.contains(key) {
+            self.end_upstream(now_ns, key, clean);
+        }
         if let Some(downstream) = downstream {
             self.settle_downstream(now_ns, downstream);
         }

@@ -9,7 +9,7 @@ use gatewayx_telemetry::{Cells, Histogram, LATENCY_BOUNDS_NS};
 use crate::access::{AccessRecord, write_record};
 use crate::body::Body;
 use crate::breaker::state_name;
-use crate::downstream::DownstreamPhase;
+use crate::downstream::{DownstreamPhase, Exchange};
 use crate::engine::{Engine, after};
 use crate::error::{Reason, STATUS_CLIENT_CLOSED, UPSTREAM_5XX};
 use crate::metrics::{cell, status_cell};
@@ -60,6 +60,10 @@ impl Engine {
         let downstream = &mut self.downstreams[key];
         let exchange = &mut downstream.exchange;
         exchange.status = reason.status();
+        let retry_after = exchange
+            .proxy
+            .as_ref()
+            .and_then(|proxy| retry_after_seconds(proxy, reason));
         let framing_lost = matches!(
             reason,
             Reason::BadRequest(_)
@@ -70,6 +74,23 @@ impl Engine {
                 | Reason::UpgradeNotAllowed
                 | Reason::BodyTooLarge
         );
+        exchange.keep_alive &= !framing_lost;
+        self.send_answer(now_ns, key, |arena, exchange, connection, with_body| {
+            let id = &exchange.request_id;
+            write_error(arena, reason, id, retry_after, connection, with_body);
+        });
+    }
+
+    /// Sends an answer in place of the upstream's and ends the exchange. `write` appends it, given what to say of
+    /// the connection and whether there is to be a body.
+    pub(crate) fn send_answer(
+        &mut self,
+        now_ns: u64,
+        key: Key,
+        write: impl FnOnce(&mut Vec<u8>, &Exchange, Connection, bool),
+    ) {
+        let downstream = &mut self.downstreams[key];
+        let exchange = &mut downstream.exchange;
         let body_left = match exchange.body {
             Body::Done => false,
             Body::Length(left_bytes) => {
@@ -84,18 +105,13 @@ impl Engine {
                 true
             }
         };
-        exchange.keep_alive &= !framing_lost && !self.draining;
+        exchange.keep_alive &= !self.draining;
         let connection = connection(exchange.keep_alive, exchange.version);
-        let retry_after = exchange
-            .proxy
-            .as_ref()
-            .and_then(|proxy| retry_after_seconds(proxy, reason));
         let with_body = exchange.method != Method::Head;
         let written = self
             .out
             .write(ConnId::Downstream(key), &mut downstream.outbox, |arena| {
-                let id = &exchange.request_id;
-                write_error(arena, reason, id, retry_after, connection, with_body);
+                write(arena, exchange, connection, with_body);
             });
         exchange.bytes_out += written as u64;
         let keep_alive = exchange.keep_alive;
@@ -227,7 +243,8 @@ impl Engine {
         let Some(downstream_key) = upstream.downstream else {
             return self.close_upstream(key, CloseMode::Graceful);
         };
-        match upstream.phase {
+        let phase = upstream.phase;
+        match phase {
             UpstreamPhase::Idle => {}
             UpstreamPhase::Connecting => {
                 self.fail_attempt(now_ns, downstream_key, Reason::DialTimeout);
@@ -247,6 +264,9 @@ impl Engine {
                 } else {
                     self.fail_attempt(now_ns, downstream_key, Reason::HeaderTimeout);
                 }
+            }
+            UpstreamPhase::ResponseBody if self.resume_faulted_body(now_ns, key) => {
+                self.pace_upstream(now_ns, key);
             }
             UpstreamPhase::ResponseBody => self.fail(now_ns, downstream_key, Reason::IdleTimeout),
             UpstreamPhase::Tunnel => {
@@ -294,7 +314,7 @@ impl Engine {
     // ---- books
 
     /// Accounts for an exchange, once.
-    fn close_books(&mut self, now_ns: u64, key: Key) {
+    pub(crate) fn close_books(&mut self, now_ns: u64, key: Key) {
         let downstream = &mut self.downstreams[key];
         downstream.total_deadline_ns = NEVER;
         let exchange = &mut downstream.exchange;
@@ -326,7 +346,9 @@ impl Engine {
         cells.add(status_cell(exchange.status), 1);
         match exchange.reason {
             Some(reason) => cells.add(cell::ERRORS + reason.index() as u32, 1),
-            None if exchange.status >= 500 => cells.add(cell::ERRORS + UPSTREAM_5XX as u32, 1),
+            None if exchange.status >= 500 && dispatched => {
+                cells.add(cell::ERRORS + UPSTREAM_5XX as u32, 1)
+            }
             None => {}
         }
         if dispatched {
@@ -365,6 +387,10 @@ impl Engine {
                 concurrent_count: exchange.concurrent_count,
                 circuit_state,
                 error,
+                fault: exchange
+                    .fault
+                    .as_ref()
+                    .map_or("", |fault| fault.injected().name()),
                 trace_id: exchange.trace.as_ref().map(Trace::id_text),
             };
             write_record(&mut self.access_log, &record);
@@ -389,6 +415,7 @@ impl Engine {
             write_span(&mut self.spans, &span);
         }
         self.release_permit(now_ns, key);
+        self.leave_fault(key);
         // A body that is still to be discarded keeps its place; all else is done with.
         self.downstreams[key].exchange.proxy = None;
     }

@@ -102,9 +102,13 @@ impl Engine {
         let high_water_bytes = self.cfg.buffer.high_water_bytes;
         let upstream = &mut self.upstreams[key];
         let reads = match upstream.phase {
-            UpstreamPhase::ResponseBody | UpstreamPhase::Tunnel => upstream
+            UpstreamPhase::ResponseBody | UpstreamPhase::Tunnel => {
+                upstream
                 .downstream
-                .is_none_or(|key| self.downstreams[key].unsent_bytes <= high_water_bytes),
+                .is_none_or(|key| self.downstreams[key].unsent_bytes <= high_water_bytes)
+                // What a fault holds back comes first.
+                && (upstream.inbuf.is_empty() || upstream.phase == UpstreamPhase::Tunnel)
+            }
             _ => true,
         };
         if reads != upstream.reading_paused || upstream.phase == UpstreamPhase::Connecting {

@@ -44,6 +44,8 @@ pub mod config;
 mod downstream;
 mod engine;
 mod error;
+mod fault;
+pub mod fault_metrics;
 mod finish;
 mod flow;
 pub mod metrics;

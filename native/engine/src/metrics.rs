@@ -9,6 +9,7 @@ use gatewayx_telemetry::{Geometry, Histogram, LATENCY_BOUNDS_NS, PermitCells, Pe
 
 use crate::adaptive::limit_now;
 use crate::error::{REASON_COUNT, REASON_NAMES};
+use crate::fault_metrics::{DELAY_BOUNDS_NS, KINDS_COUNT};
 
 /// Cells of a histogram: its buckets, the one without a bound, and the sum.
 const LATENCY_CELLS: u32 = Histogram::cells_count(LATENCY_BOUNDS_NS.len());
@@ -26,7 +27,9 @@ pub(crate) fn status_cell(status: u16) -> u32 {
 
 /// Offsets in a worker's block.
 pub(crate) mod cell {
-    use super::{LATENCY_CELLS, REASON_COUNT, STATUS_CELLS};
+    use super::{
+        DELAY_BOUNDS_NS, Histogram, KINDS_COUNT, LATENCY_CELLS, REASON_COUNT, STATUS_CELLS,
+    };
 
     pub(crate) const ACTIVE: u32 = 0;
     pub(crate) const UPSTREAM_ACTIVE: u32 = 1;
@@ -63,7 +66,13 @@ pub(crate) mod cell {
     /// The last change of the permits by this worker that others have seen.
     pub(crate) const PERMIT_SEEN: u32 = LOG_WRITTEN + 1;
     pub(crate) const SPANS_DROPPED: u32 = PERMIT_SEEN + 1;
-    pub(crate) const COUNT: u32 = SPANS_DROPPED + 1;
+    /// Requests that a fault rule decided about.
+    pub(crate) const FAULT_MATCHED: u32 = SPANS_DROPPED + 1;
+    /// Faults, a cell for each kind.
+    pub(crate) const FAULT_INJECTED: u32 = FAULT_MATCHED + 1;
+    /// Delays as they were injected.
+    pub(crate) const FAULT_DELAY: u32 = FAULT_INJECTED + KINDS_COUNT;
+    pub(crate) const COUNT: u32 = FAULT_DELAY + Histogram::cells_count(DELAY_BOUNDS_NS.len());
 }
 
 /// Offsets in the block that all workers share.
@@ -78,6 +87,8 @@ pub(crate) mod shared_cell {
     pub(crate) const LIMIT: u32 = 4;
     /// The times to the first byte that it goes by.
     pub(crate) const SAMPLES: u32 = 5;
+    /// Requests that a fault rule has matched, in all workers.
+    pub(crate) const FAULT_SEQUENCE: u32 = 6;
     /// The breaker's sliding window, on cache lines of its own.
     pub(crate) const WINDOW: u32 = 8;
     pub(crate) const COUNT: u32 = WINDOW + gatewayx_policy::BUCKETS_COUNT as u32;

@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use gatewayx_http::Oddities;
+use gatewayx_policy::fault::Rules;
 use gatewayx_policy::{Algorithm, Balancer, Ejection, RetryBudget};
 use gatewayx_telemetry::{Cells, Permits, Region};
 
@@ -68,6 +69,8 @@ pub(crate) struct Proxy {
     pub(crate) queue: Rc<RefCell<Queue>>,
     breaker: Option<BreakerRules>,
     adaptive: Option<AdaptiveRules>,
+    /// The fault rules that are for it.
+    pub(crate) faults: RefCell<Option<Rules>>,
     /// This worker's metrics of the proxy.
     pub(crate) cells: Cells,
     /// The same of every worker, by slot: they share the permits.
@@ -125,6 +128,7 @@ impl Proxy {
             ),
             queue,
             adaptive: AdaptiveRules::new(&cfg),
+            faults: RefCell::default(),
             breaker: cfg.circuit_breaker.as_ref().map(BreakerRules::new),
             cells: region.cells(slot, cfg.block),
             slots: (0..region.geometry().slots_count)

@@ -148,8 +148,13 @@ impl Engine {
         if head.method == Method::Options && max_forwards(src, head) == Some(0) {
             return self.answer_options(now_ns, key);
         }
+        let is_hit = self.choose_fault(now_ns, key, src, head);
         self.prepare(key, src, head);
-        self.admit(now_ns, key);
+        if is_hit {
+            self.advance_fault(now_ns, key);
+        } else {
+            self.admit(now_ns, key);
+        }
     }
 
     /// Finds the proxy and holds the request against what can be told from its head.
@@ -223,10 +228,17 @@ impl Engine {
                 .map(|field| field.value.of(src))
         };
         if let Some(retry) = &proxy.cfg.retry {
-            proxy
-                .retry_budget
-                .borrow_mut()
-                .on_request(exchange.started_ns);
+            // What a fault answers is no request that retries could be a share of.
+            let reaches_upstream = !exchange
+                .fault
+                .as_ref()
+                .is_some_and(|fault| fault.is_final());
+            if reaches_upstream {
+                proxy
+                    .retry_budget
+                    .borrow_mut()
+                    .on_request(exchange.started_ns);
+            }
             exchange.replay = (retry.attempts > 1).then(Vec::new);
         }
         if let Some(name) = proxy

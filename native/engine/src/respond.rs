@@ -4,6 +4,8 @@
 //! `X-Gateway-Reason`. Every text comes from the tables of `error.rs`; only the request id is variable, and
 //! `request_id.rs` lets nothing through that JSON would have to escape.
 
+use gatewayx_policy::fault::Abort;
+
 use crate::error::Reason;
 use crate::rewrite::{Connection, write_decimal, write_field, write_length, write_status};
 
@@ -40,6 +42,46 @@ pub(crate) fn write_error(
         write_decimal(out, u64::from(seconds));
         out.extend_from_slice(b"\r\n");
     }
+    connection.write(out);
+    out.extend_from_slice(b"\r\n");
+    if body {
+        for part in parts {
+            out.extend_from_slice(part);
+        }
+    }
+}
+
+/// Appends the answer of an injected fault: the policy's own text, or what explains it.
+pub(crate) fn write_abort(
+    out: &mut Vec<u8>,
+    abort: &Abort,
+    request_id: &[u8],
+    connection: Connection,
+    body: bool,
+) {
+    write_status(out, abort.status, phrase(abort.status).as_bytes());
+    let explained: [&[u8]; 5] = [
+        b"{\"error\":\"",
+        phrase(abort.status).as_bytes(),
+        b"\",\"details\":\"a fault policy answered in place of the upstream\",\"reason\":\"fault_injected\",\"request_id\":\"",
+        request_id,
+        b"\"}\n",
+    ];
+    let parts: &[&[u8]] = match &abort.body {
+        // RFC 9110 section 6.4.1: these have no content.
+        _ if matches!(abort.status, 204 | 304) => &[],
+        Some(text) => &[text],
+        None => &explained,
+    };
+    if abort.status != 204 {
+        out.extend_from_slice(match &abort.body {
+            Some(_) => b"Content-Type: text/plain; charset=utf-8\r\n".as_slice(),
+            None => b"Content-Type: application/json\r\n",
+        });
+        write_length(out, parts.iter().map(|part| part.len() as u64).sum());
+    }
+    write_field(out, b"X-Fault-Injected", b"abort");
+    write_field(out, b"X-Request-Id", request_id);
     connection.write(out);
     out.extend_from_slice(b"\r\n");
     if body {

@@ -34,8 +34,12 @@ impl Engine {
             let Some(upstream) = self.upstreams.find(key) else {
                 return bytes.len();
             };
-            let step = match upstream.phase {
+            let phase = upstream.phase;
+            let step = match phase {
                 UpstreamPhase::AwaitingHead => self.read_response_head(now_ns, key, &bytes[at..]),
+                UpstreamPhase::ResponseBody if self.is_body_faulted(key) => {
+                    self.read_faulted_body(now_ns, key, bytes, at, is_input)
+                }
                 UpstreamPhase::ResponseBody => {
                     Some(self.read_response_body(now_ns, key, bytes, at, is_input))
                 }
@@ -189,10 +193,11 @@ impl Engine {
         } else {
             let idle_ms = upstream.proxy.cfg.timeout.body_idle_ms;
             self.set_upstream_deadline(key, after(now_ns, idle_ms));
+            self.cut_response(now_ns, key);
         }
     }
 
-    fn read_response_body(
+    pub(crate) fn read_response_body(
         &mut self,
         now_ns: u64,
         key: Key,
@@ -217,6 +222,9 @@ impl Engine {
         let (out, outbox) = (&mut self.out, &mut downstream.outbox);
         let chunked = exchange.out_framing == OutFraming::Chunked;
         exchange.bytes_out += range.len() as u64;
+        if let Some(fault) = &mut exchange.fault {
+            fault.on_body(range.len());
+        }
         out.send_body(conn, outbox, bytes, range, is_input, chunked);
         if let Some(decoder) = ended
             && chunked

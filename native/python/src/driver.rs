@@ -15,6 +15,7 @@ use std::os::fd::RawFd;
 use gatewayx_engine::config::Config;
 use gatewayx_engine::metrics::driver_cell;
 use gatewayx_engine::{Action, CloseMode, ConnId, DialError, Engine, Key, Peer, SegmentId};
+use gatewayx_policy::fault::{Plan, PlanSpec};
 use gatewayx_telemetry::Cells;
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
@@ -173,6 +174,15 @@ impl Driver {
         })
     }
 
+    /// Switches to other fault policies; requests that are held by one that is gone go on.
+    fn set_faults(&self, py: Python<'_>, policies: &[u8]) -> PyResult<()> {
+        let plan = compile_faults(policies)?;
+        self.drive(py, &[], |engine, now_ns| {
+            engine.set_wall_offset_ns(wall_offset_ns());
+            engine.handle_faults(now_ns, plan);
+        })
+    }
+
     /// The armed time has come.
     fn handle_timer(&self, py: Python<'_>) -> PyResult<()> {
         self.armed_ns.set(UNARMED);
@@ -238,6 +248,14 @@ impl Driver {
         dict.set_item("buffered_bytes", counts.buffered_bytes)?;
         Ok(dict)
     }
+}
+
+fn compile_faults(policies: &[u8]) -> PyResult<Plan> {
+    let refused = |error: &dyn std::fmt::Display| {
+        PyValueError::new_err(format!("compiled fault policies: {error}"))
+    };
+    let spec: PlanSpec = serde_json::from_slice(policies).map_err(|error| refused(&error))?;
+    Plan::compile(&spec).map_err(|error| refused(&error))
 }
 
 fn parse(config: &[u8]) -> PyResult<Config> {

@@ -1,9 +1,13 @@
 //! `Metrics`: the region that workers record into and a scrape reads.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use gatewayx_engine::burial::release_slot;
+use gatewayx_engine::fault_metrics::{
+    PolicySeries, fault_counts, fault_families, restart_sequence,
+};
 use gatewayx_engine::metrics::{Family, Samples, Series, families, geometry, set_down};
 use gatewayx_engine::{Forced, force_breaker, forced_breaker};
 use gatewayx_telemetry::Region;
@@ -102,6 +106,42 @@ impl Metrics {
         set_down(&self.region, block, down);
     }
 
+    /// What is counted of injected faults, of the policies `[(name, blocks of its rules)]`; as `families`.
+    fn fault_families<'py>(
+        &self,
+        py: Python<'py>,
+        policies: Vec<(String, Vec<u32>)>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let series: Vec<PolicySeries> = policies
+            .into_iter()
+            .map(|(policy, blocks)| PolicySeries { policy, blocks })
+            .collect();
+        let families = py.detach(|| fault_families(&self.region, &series));
+        PyList::new(
+            py,
+            families
+                .iter()
+                .map(|family| to_python(py, family))
+                .collect::<PyResult<Vec<_>>>()?,
+        )
+    }
+
+    /// What has happened because of some rules, by their blocks: `(matched, active, {kind: injected})`.
+    #[expect(clippy::needless_pass_by_value, reason = "comes from Python")]
+    fn fault_counts(&self, blocks: Vec<u32>) -> (u64, u64, BTreeMap<&'static str, u64>) {
+        let counts = fault_counts(&self.region, &blocks);
+        (
+            counts.matched,
+            counts.active,
+            counts.injected.into_iter().collect(),
+        )
+    }
+
+    /// Numbers the requests that a rule matches from 0 again.
+    fn restart_sequence(&self, block: u32) {
+        restart_sequence(&self.region, block);
+    }
+
     /// All metrics of the proxies `[(name, block, max_concurrent, adaptive_min, recovery_timeout_ms, recovery_jitter_percent)]`,
     /// summed over the workers:
     /// `[(name, kind, help, label_names, samples, bounds)]`.
@@ -160,6 +200,12 @@ fn map(fd: RawFd, workers: u32, proxies: u32) -> PyResult<Region> {
 
 fn to_python<'py>(py: Python<'py>, family: &Family) -> PyResult<Bound<'py, PyAny>> {
     let label_names = PyTuple::new(py, family.labels)?;
+    let unit_ns = if family.name.ends_with("_milliseconds") {
+        1e6
+    } else {
+        1e9
+    };
+    let in_unit = |value_ns: u64| value_ns as f64 / unit_ns;
     let (samples, bounds) = match &family.samples {
         Samples::Numbers(samples) => {
             let samples = samples
@@ -176,11 +222,11 @@ fn to_python<'py>(py: Python<'py>, family: &Family) -> PyResult<Bound<'py, PyAny
                     Ok((
                         labels,
                         sample.cumulative_counts.clone(),
-                        seconds(sample.sum_ns),
+                        in_unit(sample.sum_ns),
                     ))
                 })
                 .collect::<PyResult<Vec<_>>>()?;
-            let bounds = bounds_ns.iter().map(|&bound_ns| seconds(bound_ns));
+            let bounds = bounds_ns.iter().map(|&bound_ns| in_unit(bound_ns));
             (
                 PyList::new(py, samples)?,
                 PyTuple::new(py, bounds.collect::<Vec<_>>())?,
@@ -193,8 +239,4 @@ fn to_python<'py>(py: Python<'py>, family: &Family) -> PyResult<Bound<'py, PyAny
             .into_pyobject(py)?
             .into_any(),
     )
-}
-
-fn seconds(value_ns: u64) -> f64 {
-    value_ns as f64 / 1e9
 }

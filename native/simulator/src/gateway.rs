@@ -7,8 +7,10 @@
 use std::collections::BTreeMap;
 
 use gatewayx_engine::config::Config;
+use gatewayx_engine::fault_metrics::{FaultCounts, fault_counts};
 use gatewayx_engine::metrics::{Series, geometry};
 use gatewayx_engine::{Action, CloseMode, ConnId, Counts, DialError, Engine, Key, Peer};
+use gatewayx_policy::fault::Plan;
 use gatewayx_telemetry::Region;
 
 use crate::books::{Books, Tally};
@@ -24,6 +26,9 @@ pub const READ_MAX_BYTES: usize = 32 * 1024;
 
 /// What an engine keeps of pipelined requests before it stops reading.
 const PIPELINE_MAX_BYTES: usize = 32 * 1024;
+
+/// Fault rules that a region has blocks for.
+const FAULT_RULES_MAX_COUNT: u32 = 4;
 
 /// A drain that does not end is a bug.
 const ACTIONS_PER_DRAIN_MAX: usize = 100_000;
@@ -319,6 +324,22 @@ impl Gateway {
         self.drain(&[]);
     }
 
+    /// Other fault policies.
+    pub fn set_faults(&mut self, policies: &serde_json::Value) {
+        self.trace(format_args!("faults {policies}"));
+        let spec = serde_json::from_value(policies.clone()).expect("policies that are known");
+        // What is held has no permit, so exchanges and permits are not the same number any more.
+        self.idle_max = None;
+        let plan = Plan::compile(&spec).expect("policies that compile");
+        self.engine.handle_faults(self.now_ns, plan);
+        self.drain(&[]);
+    }
+
+    /// What is counted of a fault rule.
+    pub fn fault_counts(&self, block: u32) -> FaultCounts {
+        fault_counts(&self.region, &[block])
+    }
+
     /// Stops serving.
     pub fn start_draining(&mut self) {
         self.trace(format_args!("drain"));
@@ -570,10 +591,11 @@ impl Gateway {
     }
 }
 
-/// A region for so many workers.
+/// A region for so many workers, with blocks for fault rules behind those of the proxies.
 pub fn region(cfg: &serde_json::Value, workers_count: u32) -> Region {
     let blocks = parse(cfg).proxies.iter().map(|proxy| proxy.block).max();
-    Region::private(geometry(workers_count, blocks.unwrap_or(0)))
+    let blocks = blocks.unwrap_or(0) + FAULT_RULES_MAX_COUNT;
+    Region::private(geometry(workers_count, blocks))
 }
 
 fn parse(cfg: &serde_json::Value) -> Config {

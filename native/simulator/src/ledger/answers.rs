@@ -112,7 +112,7 @@ impl Ledger {
             _ => panic!("a response without an id"),
         };
         self.check_turn(key, index, &id);
-        if answer.field("x-gateway-reason").is_some() {
+        if is_own(answer) {
             self.check_own_answer(key, index, &id);
         } else {
             self.check_passed_head(key, index, &id);
@@ -224,7 +224,7 @@ impl Ledger {
         let Some(index) = conversation.finals.iter().position(|&at| at == place) else {
             return;
         };
-        if answer.field("x-gateway-reason").is_some() {
+        if is_own(answer) {
             return;
         }
         let (target, send) = self.sent_for(key, index).expect("its head was checked");
@@ -257,6 +257,11 @@ fn note_finals(conversation: &mut Conversation) {
             }
         }
     }
+}
+
+/// Whether the gateway made an answer itself.
+fn is_own(answer: &Message) -> bool {
+    answer.field("x-gateway-reason").is_some() || answer.field("x-fault-injected").is_some()
 }
 
 fn assert_same_framing(answer: &Message, original: &Message, id: &str) {

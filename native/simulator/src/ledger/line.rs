@@ -21,6 +21,8 @@ pub struct Line {
     pub status: u16,
     /// Reason of a failure, or nothing.
     pub error: String,
+    /// Kinds of the faults that were injected.
+    pub fault: String,
     /// From the head's end to the end of the exchange.
     pub total_ms: f64,
     bytes_in: u64,
@@ -38,6 +40,7 @@ impl Line {
             proxy_name: text("proxy_name"),
             status: u16::try_from(count("status_code")).expect("a status"),
             error: text("error"),
+            fault: text("fault"),
             total_ms: millis("upstream_latency_ms") + millis("proxy_latency_ms"),
             bytes_in: count("bytes_in"),
             bytes_out: count("bytes_out"),
@@ -69,7 +72,7 @@ impl LogSums {
         };
         *self.requests.entry((proxy.clone(), status)).or_default() += 1;
         let error = match &line.error[..] {
-            "" if line.status >= 500 => "5xx",
+            "" if line.status >= 500 && !line.fault.contains("abort") => "5xx",
             error => error,
         };
         if !error.is_empty() {
@@ -136,7 +139,8 @@ impl Ledger {
         assert!(exchange.line.is_none(), "{id} has two lines in the log");
         exchange.line = Some(line.clone());
         let (key, index) = exchange.caller;
-        let left = line.status == 499;
+        let left = line.status == 499 || line.fault.contains("reset");
+        let is_cut = line.fault.contains("truncate");
         match self.callers[&key].answer_to(index) {
             None => assert!(left, "{id}: the log has {} for no answer", line.status),
             Some(answer) => {
@@ -151,7 +155,7 @@ impl Ledger {
                     None => {
                         let whole = answer.end == End::Whole;
                         assert_eq!(
-                            line.error.is_empty(),
+                            line.error.is_empty() && !is_cut,
                             whole,
                             "{id}: {line:?}, whole: {whole}"
                         );

@@ -3,6 +3,7 @@
 mod back_pressure;
 mod cancellation;
 mod drain;
+mod faults;
 mod keep_alive;
 mod limiter;
 mod pipelining;
