@@ -18,7 +18,7 @@ export PYO3_PYTHON := $(BIN)/python
 export VIRTUAL_ENV := $(VENV)
 export CARGO_TERM_QUIET := true
 
-EXTENSION_CRATES := http policy telemetry engine python
+EXTENSION_CRATES := auth http policy telemetry engine python
 EXTENSION_SOURCES := Cargo.toml Cargo.lock pyproject.toml \
     $(shell find $(EXTENSION_CRATES:%=native/%) -name '*.rs' -o -name Cargo.toml)
 

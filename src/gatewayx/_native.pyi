@@ -476,6 +476,36 @@ class Histogram:
     def cells(self) -> int:
         """Cells that it takes in a region: one for each bound, and two more."""
 
+def check_access_rule(rule: str) -> tuple[int, str] | None:
+    """What is wrong with an access rule: the byte at which it begins, and words for it."""
+
+def is_public_rule(rule: str) -> bool:
+    """Whether the rule lets everyone in."""
+
+def check_verifying_key(key: bytes) -> str | None:
+    """Why a key, as JSON in the engine's form, is of no use; `None` when it can be used.
+
+    Raises:
+        ValueError: When the JSON has another form.
+    """
+
+def explain_access_rule(
+    rule: str, subjects: list[tuple[str, str]]
+) -> tuple[bool, list[tuple[str, bool]]]:
+    """Hold a made-up request against a rule.
+
+    Args:
+        rule: An access rule.
+        subjects: Names as in a rule, without `@request.`, and their values: `("method", "GET")`,
+            `("auth.id", "u1")`. More values of one name are a list.
+
+    Returns:
+        Whether an ordinary caller passes, and every comparison that was made with its outcome.
+
+    Raises:
+        ValueError: When the rule cannot be read.
+    """
+
 def parse_request(
     data: bytes,
 ) -> tuple[bytes, bytes, int, list[tuple[bytes, bytes]], int] | None:

@@ -15,6 +15,7 @@ from gatewayx.server.blocks import series
 from gatewayx.server.breakers import breaker_block
 from gatewayx.server.driver import Driver
 from gatewayx.server.health import HealthChecks
+from gatewayx.server.key_sets import KeySets
 from gatewayx.server.sockets import bind, url
 from gatewayx.server.spans import open_spans
 
@@ -51,6 +52,7 @@ class Gateway:
         if (config is None) == (upstream is None):
             raise TypeError("Gateway takes either a configuration or an upstream")
         self._config = _load(config, upstream)
+        self._key_sets = KeySets(self._renew)
         self._compiled = compile_engine(self._config, os.environ)
         self._listening: list[socket.socket] = []
         self._metrics = _native.Metrics.private(1, len(self._config.proxies))
@@ -108,6 +110,8 @@ class Gateway:
             self._log_fd = os.open(access_log.path, flags, 0o640)
         elif access_log.enabled:
             self._log_fd = os.dup(1)
+        self._key_sets.follow(self._config)
+        await self._key_sets.first()
         self._listening = [bind(listener.address) for listener in self._config.listeners]
         self._spans = open_spans(self._config.tracing, 1)
         self._driver = Driver(
@@ -122,8 +126,15 @@ class Gateway:
         for listening in self._listening:
             await self._driver.listen(url(listening), listening)
 
+    async def _renew(self) -> None:
+        """Put fetched keys in force."""
+        self._compiled = compile_engine(self._config, os.environ, key_sets=self._key_sets.found)
+        if self._driver is not None:
+            self._driver.native.configure(json.dumps(self._compiled).encode())
+
     async def stop(self) -> None:
         """Stop accepting, let exchanges finish within `drain_timeout`, close everything."""
+        await self._key_sets.close()
         await self._health.stop()
         if self._driver is not None:
             await self._driver.stop(self._config.drain_timeout)

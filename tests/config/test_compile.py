@@ -15,6 +15,11 @@ upstream_pool: {idle_max: 7, idle_per_host_max: 3}
 buffers: {size: 16KiB, high_water: 1MiB}
 access_log: {enabled: false}
 tracing: {enabled: true, sample_percent: 1.25, otlp_endpoint: "http://127.0.0.1:4318/v1/traces"}
+auth:
+  jwt: [{issuer: me, audience: [a], secret: 0123456789abcdef0123456789abcdef, id_claim: uid,
+    leeway: 5}]
+  tokens: [{id: ci, claims: {role: x},
+    sha256: abababababababababababababababababababababababababababababababab}]
 proxies:
   - name: sidecar
     namespace: ai
@@ -22,7 +27,9 @@ proxies:
     path: /api/proxy/sidecar/
     upstream: http://[::1]:8001/v1/
     strip_path: false
-    headers: {Authorization: "Bearer {env.SIDECAR_KEY}", X-Two: "{env.A}-{env.B}-{c}"}
+    headers: {Authorization: "Bearer {env.SIDECAR_KEY}", X-Two: "{env.A}-{env.B}-{c}",
+      X-User: "u=@request.auth.id"}
+    access_rule: "@request.auth.id != ''"
     max_concurrent: 10
     retry_after: 3
     active: false
@@ -67,6 +74,14 @@ COMPILED = {
             ],
             "strip_path": False,
             "headers": [["Authorization", "Bearer key"], ["X-Two", "1-2-{c}"]],
+            "header_templates": [
+                {
+                    "name": "X-User",
+                    "parts": [{"text": "u="}, {"claim": {"name": "id", "optional": False}}],
+                }
+            ],
+            "access_rule": "@request.auth.id != ''",
+            "pass_authorization": False,
             "max_concurrent": 10,
             "adaptive": {
                 "limit_min": 3,
@@ -160,6 +175,9 @@ COMPILED = {
             ],
             "strip_path": True,
             "headers": [],
+            "header_templates": [],
+            "access_rule": "true",
+            "pass_authorization": True,
             "max_concurrent": 0,
             "adaptive": None,
             "retry_after_seconds": 1,
@@ -204,6 +222,19 @@ COMPILED = {
     },
     "upstream_pool": {"idle_max": 7, "idle_per_host_max": 3},
     "buffer": {"high_water_bytes": 1 << 20},
+    "auth": {
+        "issuers": [
+            {
+                "issuer": "me",
+                "audience": ["a"],
+                "algorithms": ["HS256"],
+                "keys": [{"secret": "0123456789abcdef0123456789abcdef"}],
+                "id_claim": "uid",
+                "leeway_seconds": 5,
+            }
+        ],
+        "tokens": [{"id": "ci", "digest": {"sha256": "ab" * 32}, "claims": {"role": "x"}}],
+    },
     "access_log": {"enabled": False},
     "tracing": {"sample_per_million": 12500, "spans": True},
     "server_name": "gatewayx",

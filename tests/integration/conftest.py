@@ -38,7 +38,7 @@ async def serve(
     started: list[Serving] = []
 
     async def start(*, config: dict[str, Any] | None = None, **options: Any) -> Serving:
-        sections = ("downstream", "upstream_pool", "buffers", "drain_timeout")
+        sections = ("auth", "tracing", "downstream", "upstream_pool", "buffers", "drain_timeout")
         top = {name: options.pop(name) for name in sections if name in options}
         proxy = {"name": "sidecar", "path": "/", "upstream": upstream.url, **options}
         directory = tmp_path / f"gateway-{len(started)}"

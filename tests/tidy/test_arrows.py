@@ -12,8 +12,9 @@ import pytest
 
 from tests.tidy.tree import ROOT, sources, text_of
 
-PARTS = {"http", "policy", "telemetry"}
+PARTS = {"auth", "http", "policy", "telemetry"}
 CRATES = {
+    "auth": set(),
     "http": set(),
     "policy": set(),
     "telemetry": set(),
@@ -41,7 +42,14 @@ PACKAGES = {
 }
 """What each part of src/gatewayx may import of the others."""
 
-NATIVE_USERS = {"__init__.py", "gateway.py", "primitives.py", "server"}
+NATIVE_USERS = {
+    "__init__.py",
+    "gateway.py",
+    "primitives.py",
+    "server",
+    "config/access.py",
+    "config/auth.py",
+}
 """Who may import gatewayx._native."""
 
 

@@ -1,6 +1,7 @@
 //! The compiled configuration, as the control plane hands it over. All values are checked there; here
 //! they are only typed. Durations are milliseconds, `0` waits for ever; sizes are bytes.
 
+use gatewayx_auth::config::AuthConfig;
 use serde::Deserialize;
 
 /// Everything the engine is told.
@@ -18,6 +19,9 @@ pub struct Config {
     /// Flow control.
     #[serde(default)]
     pub buffer: BufferConfig,
+    /// Credentials of callers.
+    #[serde(default)]
+    pub auth: AuthConfig,
     /// Access log.
     #[serde(default)]
     pub access_log: AccessLogConfig,
@@ -53,6 +57,15 @@ pub struct ProxyConfig {
     /// Set on every request upstream, replacing the caller's own.
     #[serde(default)]
     pub headers: Vec<(String, String)>,
+    /// The same, where values differ from request to request.
+    #[serde(default)]
+    pub header_templates: Vec<HeaderTemplateConfig>,
+    /// Who may call.
+    #[serde(default = "default_access_rule")]
+    pub access_rule: String,
+    /// Send the caller's `Authorization` upstream.
+    #[serde(default = "default_true")]
+    pub pass_authorization: bool,
     /// Most exchanges at once; 0 = no limit.
     #[serde(default)]
     pub max_concurrent: u32,
@@ -108,6 +121,36 @@ pub struct AdaptiveConfig {
     pub tolerance_percent: u32,
     /// Changes from one measurement without load to the next.
     pub measure_every: u32,
+}
+
+/// A header field that is put together for each request.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct HeaderTemplateConfig {
+    /// Name of the field.
+    pub name: String,
+    /// Its value, piece by piece.
+    pub parts: Vec<TemplatePart>,
+}
+
+/// One piece of a header's value.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum TemplatePart {
+    /// The same for every request.
+    Text(String),
+    /// The request's id.
+    RequestId,
+    /// The caller's address.
+    Ip,
+    /// A claim of the caller's credential; the items of a list are joined by commas.
+    Claim {
+        /// Which one.
+        name: String,
+        /// A request without it is served, with nothing in its place; else it is refused.
+        #[serde(default)]
+        optional: bool,
+    },
 }
 
 /// Where requests wait for a permit.
@@ -397,6 +440,10 @@ fn default_server_name() -> String {
 
 fn default_namespace() -> String {
     "default".to_owned()
+}
+
+fn default_access_rule() -> String {
+    "true".to_owned()
 }
 
 fn default_retry_after() -> u32 {

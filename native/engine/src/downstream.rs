@@ -14,6 +14,7 @@
 
 use std::rc::Rc;
 
+use gatewayx_auth::Caller;
 use gatewayx_http::{HeadScan, Method, Version};
 use gatewayx_policy::Ticket;
 
@@ -151,6 +152,8 @@ pub(crate) struct Exchange {
     pub(crate) holds_permit: bool,
     /// The fault that a policy has chosen it for.
     pub(crate) fault: Option<Box<ActiveFault>>,
+    /// Who calls, where somebody had to know.
+    pub(crate) caller: Option<Rc<Caller>>,
     // request
     pub(crate) method: Method,
     pub(crate) version: Version,

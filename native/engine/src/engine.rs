@@ -1,9 +1,11 @@
 //! The engine: its state, its inputs and its outputs. What an input leads to stands in `request.rs` (caller
 //! to target), `response.rs` (target to caller) and `finish.rs` (how exchanges and connections end).
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use gatewayx_auth::Authenticator;
 use gatewayx_http::{HeadLimits, RequestHead, ResponseHead};
 use gatewayx_policy::fault::Plan;
 use gatewayx_telemetry::{Cells, Region};
@@ -37,6 +39,7 @@ pub struct Engine {
     pub(crate) limits: HeadLimits,
     pub(crate) via_line: Vec<u8>,
     pub(crate) routes: Routes,
+    pub(crate) authenticator: RefCell<Authenticator>,
     pub(crate) proxies: Vec<Rc<Proxy>>,
     pub(crate) targets: Vec<Target>,
     target_ids: HashMap<Target, u32>,
@@ -92,6 +95,7 @@ impl Engine {
             limits: HeadLimits::default(),
             via_line: Vec::new(),
             routes: Routes::default(),
+            authenticator: RefCell::default(),
             proxies: Vec::new(),
             targets: Vec::new(),
             target_ids: HashMap::new(),
@@ -137,6 +141,7 @@ impl Engine {
         let spans = self.cfg.tracing.as_ref().is_some_and(|cfg| cfg.spans);
         self.records_requests = self.cfg.access_log.enabled || spans;
         self.via_line = format!("Via: 1.1 {}\r\n", self.cfg.server_name).into_bytes();
+        self.authenticator = RefCell::new(Authenticator::new(&self.cfg.auth));
         self.routes = Routes::default();
         let before = std::mem::take(&mut self.proxies);
         for cfg in self.cfg.proxies.clone() {

@@ -50,6 +50,14 @@ pub enum Reason {
     NotImplemented,
     /// An upgrade that the proxy does not allow.
     UpgradeNotAllowed,
+    /// The access rule asks for a caller who is known, and this one is not.
+    AuthRequired,
+    /// The access rule does not let this caller in.
+    AccessDenied,
+    /// The caller is known, but not by a claim that the proxy's headers need.
+    ClaimMissing,
+    /// The caller, or the proxy's callers together, have sent as many requests as its rate limit allows.
+    RateLimited,
     /// `max_concurrent` exchanges are running.
     LimitReached,
     /// As many requests wait as the queue has places.
@@ -83,7 +91,7 @@ pub enum Reason {
 }
 
 /// How many metric labels there are.
-pub(crate) const REASON_COUNT: usize = 27;
+pub(crate) const REASON_COUNT: usize = 31;
 
 /// The `type` label of an upstream's own 5xx.
 pub(crate) const UPSTREAM_5XX: usize = REASON_COUNT - 1;
@@ -116,6 +124,10 @@ pub const REASON_NAMES: [&str; REASON_COUNT] = [
     "unexpected_response",
     "client_closed",
     "client_stalled",
+    "auth_required",
+    "access_denied",
+    "claim_missing",
+    "rate_limited",
     "5xx",
 ];
 
@@ -154,6 +166,10 @@ impl Reason {
             Self::UnexpectedResponse => 23,
             Self::DownstreamClosed => 24,
             Self::DownstreamStalled => 25,
+            Self::AuthRequired => 26,
+            Self::AccessDenied => 27,
+            Self::ClaimMissing => 28,
+            Self::RateLimited => 29,
         }
     }
 
@@ -174,7 +190,9 @@ impl Reason {
             7 => 408,
             8 => 404,
             9 | 10 => 501,
-            11 | 12 => 429,
+            11 | 12 | 29 => 429,
+            26 => 401,
+            27 | 28 => 403,
             13 | 14 => 503,
             15 | 17 | 18 | 19 => 504,
             24 | 25 => STATUS_CLIENT_CLOSED,
@@ -186,6 +204,8 @@ impl Reason {
     pub fn title(self) -> &'static str {
         match self.status() {
             400 => "Bad Request",
+            401 => "Authentication Required",
+            403 => "Access Denied",
             404 => "Proxy Not Found",
             408 => "Request Timeout",
             413 => "Content Too Large",
@@ -214,6 +234,10 @@ impl Reason {
             Self::UpgradeNotAllowed => {
                 "this proxy does not allow WebSocket; set `websocket: true` to allow it"
             }
+            Self::AuthRequired => "this proxy wants an API token or a JSON Web Token that is valid",
+            Self::AccessDenied => "the access rule of this proxy does not let this caller in",
+            Self::ClaimMissing => "the caller's token lacks a claim that this proxy needs",
+            Self::RateLimited => "the rate limit of this proxy is used up for now",
             Self::LimitReached => "the proxy is serving as many requests as max_concurrent allows",
             Self::QueueFull => "the proxy is busy and as many requests wait as its queue allows",
             Self::QueueTimeout => {
@@ -246,8 +270,8 @@ impl Reason {
     /// Which side the failure is charged to.
     pub fn blame(self) -> Blame {
         match self.index() {
-            0..=5 | 7..=10 | 24 | 25 => Blame::Downstream,
-            6 | 11..=14 => Blame::Limit,
+            0..=5 | 7..=10 | 24..=28 => Blame::Downstream,
+            6 | 11..=14 | 29 => Blame::Limit,
             _ => Blame::Upstream,
         }
     }

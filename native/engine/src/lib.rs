@@ -28,6 +28,8 @@
 //! `downstream.rs`, `upstream.rs` the two kinds of connection; `rewrite.rs`, `respond.rs` heads as they
 //! leave; `error.rs` every reason and its tables; `route.rs`, `pool.rs`, `timers.rs`, `slab.rs`, `output.rs`
 //! the structures; `metrics.rs`, `access.rs`, `trace.rs` the books.
+//! leave; `caller.rs` who may call, `template.rs` what the upstream is told of them; `error.rs` every reason and its tables; `route.rs`, `pool.rs`, `timers.rs`, `slab.rs`, `output.rs`
+//! the structures; `metrics.rs`, `access.rs` the books.
 //!
 //! # Cost
 //!
@@ -40,6 +42,7 @@ mod attempt;
 mod body;
 mod breaker;
 pub mod burial;
+mod caller;
 pub mod config;
 mod downstream;
 mod engine;
@@ -60,6 +63,7 @@ mod response;
 mod rewrite;
 mod route;
 mod slab;
+mod template;
 mod timers;
 mod trace;
 mod upstream;

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use gatewayx_http::Oddities;
 use gatewayx_policy::fault::Rules;
-use gatewayx_policy::{Algorithm, Balancer, Ejection, RetryBudget};
+use gatewayx_policy::{Algorithm, Balancer, Ejection, RetryBudget, Rule};
 use gatewayx_telemetry::{Cells, Permits, Region};
 
 use crate::adaptive::{AdaptiveLimit, AdaptiveRules};
@@ -14,6 +14,7 @@ use crate::breaker::{BreakerRules, SharedBreaker, state_name};
 use crate::config::{LoadBalancingAlgorithm, LoadBalancingConfig, ProxyConfig, UpstreamConfig};
 use crate::metrics::PERMIT_CELLS;
 use crate::queue::Queue;
+use crate::template::Template;
 
 /// Where connections are opened to. Proxies that lead to the same place share its idle connections.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -56,9 +57,15 @@ pub(crate) struct Proxy {
     pub(crate) strip: Vec<u8>,
     /// Configured header lines.
     pub(crate) header_lines: Vec<u8>,
+    /// Configured header fields that differ from request to request.
+    pub(crate) templates: Vec<Template>,
     /// Their names in lower case, with `-` for `_`: a caller's field of such a name is dropped, also in
     /// the spelling that CGI and WSGI cannot tell apart.
     pub(crate) header_names: Vec<Vec<u8>>,
+    /// Who may call.
+    pub(crate) rule: Rule,
+    /// Whether anything has to be found out about the caller.
+    pub(crate) is_guarded: bool,
     /// Oddities of its upstreams that an operator has been told of.
     pub(crate) warned: Cell<Oddities>,
     /// Chooses among `targets`.
@@ -109,15 +116,25 @@ impl Proxy {
             .iter()
             .flat_map(|(name, value)| format!("{name}: {value}\r\n").into_bytes())
             .collect();
+        let templated = cfg.header_templates.iter().map(|template| &template.name);
         let header_names = cfg
             .headers
             .iter()
-            .map(|(name, _)| canonical(name.as_bytes()))
+            .map(|(name, _)| name)
+            .chain(templated)
+            .map(|name| canonical(name.as_bytes()))
             .collect();
+        let templates: Vec<Template> = cfg.header_templates.iter().map(Template::new).collect();
+        // The control plane has refused what cannot be read; should it slip through, nobody gets in.
+        let rule = Rule::parse(&cfg.access_rule).unwrap_or(Rule::Superuser);
+        let is_guarded = !rule.is_public() || templates.iter().any(Template::names_caller);
         Self {
             targets,
             strip: strip.as_bytes().to_vec(),
             header_lines,
+            templates,
+            rule,
+            is_guarded,
             header_names,
             warned: Cell::default(),
             balancer: RefCell::new(balancer(&cfg)),

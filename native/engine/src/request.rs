@@ -145,6 +145,9 @@ impl Engine {
         if let Err(reason) = self.route(now_ns, key, src, head) {
             return self.fail(now_ns, key, reason);
         }
+        if let Err(reason) = self.authorise(now_ns, key, src, head) {
+            return self.fail(now_ns, key, reason);
+        }
         if head.method == Method::Options && max_forwards(src, head) == Some(0) {
             return self.answer_options(now_ns, key);
         }
@@ -212,6 +215,7 @@ impl Engine {
             request_id: &exchange.request_id,
             trace: exchange.trace.as_ref(),
             via_line: &self.via_line,
+            caller: exchange.caller.as_deref(),
         };
         write_request(
             &mut exchange.request_head,

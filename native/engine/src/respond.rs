@@ -34,6 +34,9 @@ pub(crate) fn write_error(
     write_length(out, parts.iter().map(|part| part.len() as u64).sum());
     write_field(out, b"X-Gateway-Reason", reason.name().as_bytes());
     write_field(out, b"X-Request-Id", request_id);
+    if reason == Reason::AuthRequired {
+        out.extend_from_slice(b"WWW-Authenticate: Bearer\r\n");
+    }
     if reason == Reason::CircuitOpen {
         out.extend_from_slice(b"X-Circuit-Breaker: open\r\n");
     }
@@ -109,6 +112,8 @@ pub(crate) fn write_own(
 fn phrase(status: u16) -> &'static str {
     match status {
         400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
         404 => "Not Found",
         408 => "Request Timeout",
         413 => "Content Too Large",

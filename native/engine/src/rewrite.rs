@@ -2,6 +2,7 @@
 //! `Content-Length` in decimal, no hop-by-hop field, the gateway's own fields in place of any that a caller
 //! could forge. Sources: RFC 9110 section 7.6, RFC 9112 sections 3.2 and 6.
 
+use gatewayx_auth::Caller;
 use gatewayx_http::{
     Field, FieldId, Framing, Method, RequestHead, ResponseFraming, ResponseHead, TargetForm,
     Version,
@@ -22,6 +23,8 @@ pub(crate) struct Identity<'a> {
     pub(crate) trace: Option<&'a Trace>,
     /// `Via: 1.1 name\r\n`.
     pub(crate) via_line: &'a [u8],
+    /// The caller, where the proxy had to know.
+    pub(crate) caller: Option<&'a Caller>,
 }
 
 /// How the body goes on to the caller.
@@ -142,6 +145,9 @@ pub(crate) fn write_request(
     }
     out.extend_from_slice(identity.via_line);
     out.extend_from_slice(&proxy.header_lines);
+    for template in &proxy.templates {
+        template.write(out, identity);
+    }
     out.extend_from_slice(b"\r\n");
 }
 
@@ -176,6 +182,7 @@ fn is_replaced(field: &Field, src: &[u8], proxy: &Proxy) -> bool {
         | FieldId::XForwardedProto
         | FieldId::XRealIp
         | FieldId::XRequestId => return true,
+        FieldId::Authorization if !proxy.cfg.pass_authorization => return true,
         FieldId::AcceptEncoding if proxy.cfg.strip_accept_encoding => return true,
         _ => {}
     }

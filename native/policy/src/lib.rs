@@ -4,6 +4,7 @@
 //! has no clock, no lock, no thread and no I/O, so that every rule can be tested by calling it, and
 //! the same rule serves the engine, a Python object and a simulation.
 
+mod access;
 mod balance;
 mod breaker;
 pub mod fault;
@@ -13,6 +14,10 @@ mod retry_budget;
 mod wait_queue;
 mod window;
 
+pub use access::{
+    COMPARISONS_MAX_COUNT, DEPTH_MAX, Facts, Network, Problem, RULE_MAX_BYTES, Rule, RuleError,
+    Subject,
+};
 pub use balance::{Algorithm, Balancer, Ejection, Pick, UPSTREAMS_MAX_COUNT};
 pub use breaker::{Breaker, BreakerConfig, Forced, State, Ticket};
 pub use gradient::{Gradient, GradientConfig, Interval};

@@ -7,6 +7,7 @@ its giver.
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping
@@ -30,6 +31,10 @@ class SuperuserToken:
 
     text: str = field(repr=False)
     made: bool = False
+
+    def sha256(self) -> str:
+        """What workers know it by, in hexadecimal."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
 
     def matches(self, offered: str) -> bool:
         """Compare in a time that does not depend on where the texts differ."""

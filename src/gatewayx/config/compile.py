@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from gatewayx.config.environment import resolve
+from gatewayx.config.access import is_public
+from gatewayx.config.auth import KeySets, compile_auth
 from gatewayx.config.model import DownstreamConfig, GatewayConfig, ProxyConfig, UpstreamTimeout
 from gatewayx.config.resilience import (
     AdaptiveConfig,
@@ -20,6 +21,7 @@ from gatewayx.config.resilience import (
     RetryCondition,
     RetryConfig,
 )
+from gatewayx.config.templates import constant, parts
 from gatewayx.config.tracing import SAMPLES_MAX, TracingConfig
 from gatewayx.config.validate import validate
 from gatewayx.config.values import upstream_address
@@ -28,16 +30,30 @@ SERVER_NAME = "gatewayx"
 """How the gateway calls itself in Via."""
 
 
-def compile_engine(config: GatewayConfig, environ: Mapping[str, str]) -> dict[str, Any]:
+def compile_engine(
+    config: GatewayConfig,
+    environ: Mapping[str, str],
+    *,
+    secrets: Mapping[str, str] | None = None,
+    key_sets: KeySets | None = None,
+) -> dict[str, Any]:
     """Build what the engine reads, ready for JSON.
+
+    Args:
+        config: The user's model.
+        environ: Where `{env.NAME}` is looked up.
+        secrets: Where `{secret.NAME}` is looked up; without it there are no secrets.
+        key_sets: What has been fetched from each `jwks_url`.
 
     Raises:
         ConfigError: When a rule is broken, or a variable that a value needs is not in `environ`.
     """
-    config = validate(config.model_dump(), environ)
+    secrets = secrets or {}
+    config = validate(config.model_dump(), environ, secrets=secrets)
     return {
         "proxies": [
-            _proxy(proxy, block, environ) for block, proxy in enumerate(config.proxies, start=1)
+            _proxy(proxy, block, environ, secrets)
+            for block, proxy in enumerate(config.proxies, start=1)
         ],
         "downstream": _downstream(config.downstream),
         "upstream_pool": {
@@ -45,13 +61,18 @@ def compile_engine(config: GatewayConfig, environ: Mapping[str, str]) -> dict[st
             "idle_per_host_max": config.upstream_pool.idle_per_host_max,
         },
         "buffer": {"high_water_bytes": config.buffers.high_water},
+        "auth": compile_auth(config.auth, environ, key_sets or {}),
         "access_log": {"enabled": config.access_log.enabled},
         "tracing": _tracing(config.tracing),
         "server_name": SERVER_NAME,
     }
 
 
-def _proxy(proxy: ProxyConfig, block: int, environ: Mapping[str, str]) -> dict[str, Any]:
+def _proxy(
+    proxy: ProxyConfig, block: int, environ: Mapping[str, str], secrets: Mapping[str, str]
+) -> dict[str, Any]:
+    headers = {name: parts(value, environ, secrets) for name, value in proxy.headers.items()}
+    public = is_public(proxy.access_rule)
     return {
         "name": proxy.name,
         "namespace": proxy.namespace,
@@ -60,7 +81,20 @@ def _proxy(proxy: ProxyConfig, block: int, environ: Mapping[str, str]) -> dict[s
         "path": proxy.path,
         "upstreams": _upstreams(proxy),
         "strip_path": proxy.strip_path,
-        "headers": [[name, resolve(value, environ)] for name, value in proxy.headers.items()],
+        "headers": [
+            [name, value]
+            for name, pieces in headers.items()
+            if (value := constant(pieces)) is not None
+        ],
+        "header_templates": [
+            {"name": name, "parts": pieces}
+            for name, pieces in headers.items()
+            if constant(pieces) is None
+        ],
+        "access_rule": proxy.access_rule,
+        "pass_authorization": public
+        if proxy.pass_authorization is None
+        else proxy.pass_authorization,
         "max_concurrent": proxy.max_concurrent,
         "adaptive": None if proxy.adaptive is None else _adaptive(proxy.adaptive),
         "retry_after_seconds": proxy.retry_after,

@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from gatewayx.config.access import PUBLIC, AccessRule
+from gatewayx.config.auth import AuthConfig
 from gatewayx.config.health import HealthCheckConfig
 from gatewayx.config.resilience import (
     AdaptiveConfig,
@@ -131,14 +133,30 @@ class ProxyConfig(Section):
     headers: HeaderFields = Field(
         default_factory=dict,
         description=(
-            "Set on every forwarded request, in place of the caller's own. `{env.NAME}` stands"
-            " for an environment variable, which must be set."
+            "Set on every forwarded request, in place of the caller's own. Values may hold"
+            " references: `{env.NAME}`, `{secret.NAME}`, `@request.auth.NAME`, `@request.ip`,"
+            " `@request.id`; see above."
         ),
     )
     pass_host: bool = Field(
         default=False, description="Forward the caller's Host in place of the upstream's own."
     )
-    access_rule: str = Field(default="true", description='Who may call: `"true"` is everyone.')
+    access_rule: AccessRule = Field(
+        default=PUBLIC,
+        description=(
+            "Who may call: `true` everyone, empty the superuser only, else an expression such as"
+            " `@request.auth.id != ''`; see above. Refused: 401 `auth_required`, or 403"
+            " `access_denied`."
+        ),
+    )
+    pass_authorization: Annotated[bool | None, Kind("boolean")] = Field(
+        default=None,
+        description=(
+            "Whether the caller's Authorization goes on to the upstream. Without it: only where"
+            " `access_rule` is `true`, so that an upstream that asks its callers itself still can,"
+            " and credentials for the gateway stay with the gateway."
+        ),
+    )
     active: bool = Field(
         default=True, description="Switched off, the proxy answers as if it were not there: 404."
     )
@@ -276,6 +294,7 @@ class GatewayConfig(Section):
     downstream: DownstreamConfig = DownstreamConfig()
     upstream_pool: UpstreamPoolConfig = UpstreamPoolConfig()
     buffers: BufferConfig = BufferConfig()
+    auth: AuthConfig = AuthConfig()
     access_log: AccessLogConfig = AccessLogConfig()
     slo: SloConfig = SloConfig()
     tracing: TracingConfig = TracingConfig()

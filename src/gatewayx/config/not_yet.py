@@ -34,10 +34,6 @@ def _is_https(value: object) -> bool:
     return isinstance(value, str) and value.lower().startswith("https:")
 
 
-def _is_restricted(value: object) -> bool:
-    return isinstance(value, str) and value != "true"
-
-
 NOT_YET = (
     NotYet(("listeners", "*", "tls"), _given, "TLS for callers"),
     NotYet(("buffers", "count"), _given, "a bound on pooled buffers"),
@@ -46,7 +42,6 @@ NOT_YET = (
     NotYet(("proxy_from_environment",), _given, "a forward proxy to the upstream"),
     NotYet(("proxies", "*", "upstream"), _is_https, "an https upstream"),
     NotYet(("proxies", "*", "upstreams", "*"), _is_https, "an https upstream"),
-    NotYet(("proxies", "*", "access_rule"), _is_restricted, 'an access rule other than "true"'),
 )
 
 

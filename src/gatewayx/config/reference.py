@@ -31,9 +31,8 @@ and values of the wrong kind are refused.
 - **seconds**: a number, `2` or `0.5`; where 0 is allowed it means: wait for ever.
 - **size**: bytes, `65536`, or with a unit, `64KiB`, `10MiB`, `1GiB`.
 - **host:port**: `127.0.0.1:8080`, `[::1]:8080`, `0.0.0.0:8080` for every interface.
-- **map of fields**: header names and values. `{env.NAME}` in a value stands for an environment
-  variable, which must be set when the configuration is loaded. Fields that the gateway itself
-  writes cannot be set: %(own)s.
+- **map of fields**: header names and values, which may hold references (below). Fields that the
+  gateway itself writes cannot be set: %(own)s.
 
 ```yaml
 listeners: [{address: "127.0.0.1:8080"}]
@@ -45,6 +44,43 @@ proxies:
     max_concurrent: 10
     timeout: {response_header: 0}
 ```
+
+## Who may call
+
+`access_rule` decides before anything else is done for a request, and costs nothing where it is
+`true`.
+
+| Rule | Lets in |
+|---|---|
+| `true` | everyone |
+| empty | the superuser only |
+| `@request.auth.id != ''` | whoever shows a valid token |
+| `@request.auth.role = 'ops' && @request.ip = '10.0.0.0/8'` | such callers from that network |
+
+Rules compare `@request.auth.NAME` (a claim; `a.b` for nested ones), `@request.headers.NAME`,
+`@request.method` and `@request.ip` with texts in quotes or with each other, by `=` and `!=`, joined
+by `&&` (binds tighter), `||` and parentheses. A claim that is a list equals each of its items. What
+is missing equals the empty text only; two that are missing are not equal. A field that is given
+twice is one list, `a, b`. The superuser passes every rule.
+
+Callers show a token as `Authorization: Bearer TOKEN`: the superuser's, one of `auth.tokens`, or a
+JSON Web Token of an issuer in `auth.jwt`. Without a valid one, a rule that asks for the caller
+answers 401; whoever is known and not let in gets 403.
+
+## References in header values
+
+| Reference | Stands for |
+|---|---|
+| `{env.NAME}` | an environment variable |
+| `{secret.NAME}` | a secret of the store |
+| `@request.auth.id`, `@request.auth.NAME` | the caller's id, a claim; a list with commas |
+| `@request.ip` | the caller's address |
+| `@request.id` | the request's id |
+
+A variable or secret that is missing is a fault of the configuration; a request without the claim is
+refused, with 401 or 403 `claim_missing`. With a `?` behind the name (`{env.NAME?}`,
+`@request.auth.email?`) nothing is put in its place instead. A claim that holds a control character
+counts as missing. Fields that are set replace the caller's own of that name, in any spelling.
 """
 
 

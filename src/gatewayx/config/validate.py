@@ -1,8 +1,8 @@
 """From plain data to a `GatewayConfig`, or to every fault that it has.
 
 Four checks run, all of them, whatever the others find: the model (types, bounds, unknown keys), the
-rules between values, the options that this version does not do, and the environment variables that
-values need.
+rules between values, the options that this version does not do, and what lies outside of the
+file: environment variables, secrets and key files.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from gatewayx.config.environment import resolve
+from gatewayx.config.access import PUBLIC, is_public
+from gatewayx.config.auth import auth_faults
 from gatewayx.config.fault import ConfigError, Fault, Location
 from gatewayx.config.model import GatewayConfig
 from gatewayx.config.not_yet import refused_options
 from gatewayx.config.rules import findings
 from gatewayx.config.source import Source
+from gatewayx.config.templates import parts, required_claims
 
 _PHRASES = {
     "bool_type": "must be true or false",
@@ -38,13 +40,19 @@ _PHRASES = {
 
 
 def validate(
-    data: object, environ: Mapping[str, str], source: Source | None = None
+    data: object,
+    environ: Mapping[str, str],
+    source: Source | None = None,
+    *,
+    secrets: Mapping[str, str] | None = None,
 ) -> GatewayConfig:
     """Check data and build the configuration from it.
 
     Args:
         data: What a file, a request body or a caller gave: mappings, lists and scalars.
         environ: The environment that header values refer to.
+        secrets: The secrets that header values refer to; None where they are not at hand, and such
+            references are taken for sound.
         source: The places of `data`, when it came from a file.
 
     Raises:
@@ -55,7 +63,8 @@ def validate(
     refused = dict(refused_options(data))
     faults = [source.fault(location, message) for location, message in refused.items()]
     faults += [source.fault(location, message) for location, message in findings(data)]
-    faults += _environment_faults(data, environ, source)
+    faults += [source.fault(*fault) for fault in _header_faults(data, environ, secrets)]
+    faults += [source.fault(*fault) for fault in auth_faults(data, environ)]
     try:
         config = GatewayConfig.model_validate(data)
     except ValidationError as error:
@@ -112,15 +121,24 @@ def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _sections(inner)
 
 
-def _environment_faults(
-    data: object, environ: Mapping[str, str], source: Source
-) -> Iterator[Fault]:
+def _header_faults(
+    data: object, environ: Mapping[str, str], secrets: Mapping[str, str] | None
+) -> Iterator[tuple[Location, str]]:
     proxies = data.get("proxies") if isinstance(data, dict) else None
     for index, proxy in enumerate(proxies if isinstance(proxies, list | tuple) else ()):
         headers = proxy.get("headers") if isinstance(proxy, dict) else None
         for name, value in headers.items() if isinstance(headers, dict) else ():
-            if isinstance(value, str):
-                try:
-                    resolve(value, environ)
-                except ValueError as error:
-                    yield source.fault(("proxies", index, "headers", name), str(error))
+            if not isinstance(value, str):
+                continue
+            place: Location = ("proxies", index, "headers", name)
+            try:
+                claims = list(required_claims(parts(value, environ, secrets)))
+            except ValueError as error:
+                yield place, str(error)
+                continue
+            if claims and is_public(proxy.get("access_rule", PUBLIC)):
+                yield (
+                    place,
+                    f"needs a caller who is known, but access_rule lets everyone in: write"
+                    f" @request.auth.{claims[0]}? for a value that may be missing",
+                )

@@ -34,6 +34,7 @@ from gatewayx.server.blocks import Blocks, series
 from gatewayx.server.breakers import breaker_block
 from gatewayx.server.control import Channel, Orders
 from gatewayx.server.health import HealthChecks, with_checks
+from gatewayx.server.key_sets import KeySets
 from gatewayx.server.reload import Changes, changes
 from gatewayx.server.sockets import ListenError, bind, new_event_loop, url
 from gatewayx.server.spans import open_spans
@@ -181,6 +182,7 @@ class Supervisor:
         self._load = load
         self._config = config
         self._token = token
+        self._key_sets = KeySets(lambda: self.change_to(self._config))
         self._compiled = compile_engine(config, os.environ)
         self._listening: dict[str, socket.socket] = {}
         self._reloading = asyncio.Lock()
@@ -253,6 +255,8 @@ class Supervisor:
 
             self._levels = await ServiceLevels.open(self.metrics, lambda: self._config)
             self._levels.serve_from(app)
+        self._key_sets.follow(self._config)
+        await self._key_sets.first()
         self._health.apply(self._config, self._compiled)
         slots = range(self._workers_count())
         self._spans = open_spans(self._config.tracing, len(slots))
@@ -297,7 +301,7 @@ class Supervisor:
             Nothing has changed in any of these cases.
         """
         async with self._reloading:
-            compiled = compile_engine(config, os.environ)
+            compiled = compile_engine(config, os.environ, key_sets=self._key_sets.found)
             listens = [listener.address for listener in config.listeners]
             opened = _bind_all(address for address in listens if address not in self._listening)
             try:
@@ -313,6 +317,7 @@ class Supervisor:
                 listens,
             )
             self._config, self._compiled = config, compiled
+            self._key_sets.follow(config)
             self._health.apply(config, compiled)
             self._listening |= opened
             leaving = [self._listening.pop(address) for address in found.closed]
@@ -337,6 +342,7 @@ class Supervisor:
             listening.close()
         await asyncio.gather(*(worker.stop(drain_seconds) for worker in self._workers))
         await self._health.stop()
+        await self._key_sets.close()
         await asyncio.gather(*self._tasks)
         if self._admin is not None:
             await self._admin.stop()
@@ -403,6 +409,7 @@ class Supervisor:
         workers = len(self._wake_fds)
         return {
             **self._compiled,
+            "auth": {**self._compiled["auth"], "superuser_sha256": self._token.sha256()},
             "upstream_pool": {key: -(-bound // workers) for key, bound in pool.items()},
         }
 

@@ -4,6 +4,7 @@
 //! locks are held for a few instructions, never while Python runs, and no Python object is dropped
 //! under them; so a thread that waits for one never waits for the interpreter.
 
+mod access;
 mod acquisition;
 mod breaker;
 mod buffer_pool;
@@ -18,6 +19,10 @@ use pyo3::prelude::*;
 
 /// Adds the classes to the extension module.
 pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_function(wrap_pyfunction!(access::check_access_rule, m)?)?;
+    m.add_function(wrap_pyfunction!(access::is_public_rule, m)?)?;
+    m.add_function(wrap_pyfunction!(access::check_verifying_key, m)?)?;
+    m.add_function(wrap_pyfunction!(access::explain_access_rule, m)?)?;
     m.add_function(wrap_pyfunction!(codec::parse_request, m)?)?;
     m.add_class::<buffer_pool::PyBufferPool>()?;
     m.add_class::<buffer_pool::PyBuffer>()?;
