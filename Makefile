@@ -68,7 +68,7 @@ test: setup peers ## Everything that continuous integration runs
 .PHONY: peers
 peers:
 	@scripts/system-packages.sh nginx:nginx-light haproxy:haproxy prometheus:prometheus \
-	    initdb:postgresql
+	    initdb:postgresql faketime:faketime systemd-analyze:systemd
 
 .PHONY: lint
 lint: setup ## Formatting, lints and types; warnings are errors

@@ -33,7 +33,11 @@ class Caller:
         if receive_buffer_bytes:
             endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
             limit = receive_buffer_bytes
-        await asyncio.get_running_loop().sock_connect(endpoint, ("127.0.0.1", port))
+        try:
+            await asyncio.get_running_loop().sock_connect(endpoint, ("127.0.0.1", port))
+        except BaseException:
+            endpoint.close()
+            raise
         return cls(*await asyncio.open_connection(sock=endpoint, limit=limit))
 
     # --- sending ----------------------------------------------------------------------------------

@@ -3,9 +3,10 @@
 //! and counted.
 
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
+
+use gatewayx_telemetry::Cells;
 
 /// Bytes that may wait. At 300 bytes a line this is a quarter of a second of 50,000 requests a second.
 const PENDING_MAX_BYTES: usize = 4 * 1024 * 1024;
@@ -25,8 +26,6 @@ struct Shared {
     state: Mutex<State>,
     /// Something waits, or the end has come on one side.
     wake: Condvar,
-    /// Lines that the file refused. Relaxed: a plain count, read now and then.
-    refused_lines: AtomicU64,
 }
 
 impl Shared {
@@ -38,39 +37,59 @@ impl Shared {
     }
 }
 
-/// Writes lines to a descriptor, which the caller keeps open until `close` has returned.
+/// Where lines are counted, in the worker's own cells.
+#[derive(Clone)]
+pub(crate) struct LineCounts {
+    pub(crate) cells: Cells,
+    /// Those that the file has taken. Only the thread adds to it.
+    pub(crate) written: Option<u32>,
+    /// Those that nobody will read. Both threads add to it.
+    pub(crate) dropped: u32,
+}
+
+impl LineCounts {
+    fn on_written(&self, lines: &[u8]) {
+        if let Some(written) = self.written {
+            self.cells.add(written, count_lines(lines));
+        }
+    }
+
+    fn on_dropped(&self, lines: &[u8]) {
+        if !lines.is_empty() {
+            self.cells.add_shared(self.dropped, count_lines(lines));
+        }
+    }
+}
+
+/// Writes lines to a descriptor, which the caller keeps open until `close` has returned. What is written and
+/// what is given up is counted in the worker's own cells, at once.
 pub(crate) struct LogWriter {
     shared: Arc<Shared>,
+    counts: LineCounts,
 }
 
 impl LogWriter {
-    /// Starts the thread, which is called `name` and tells `on_written` of the lines that the file has taken.
-    pub(crate) fn new(
-        fd: RawFd,
-        name: &str,
-        on_written: impl Fn(u64) + Send + 'static,
-    ) -> std::io::Result<Self> {
+    /// Starts the thread, which is called `name`.
+    pub(crate) fn new(fd: RawFd, name: &str, counts: LineCounts) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
         std::thread::Builder::new().name(name.to_owned()).spawn({
-            let shared = shared.clone();
-            move || run(&shared, fd, on_written)
+            let (shared, counts) = (shared.clone(), counts.clone());
+            move || run(&shared, fd, &counts)
         })?;
-        Ok(Self { shared })
+        Ok(Self { shared, counts })
     }
 
-    /// Hands over whole lines and empties `lines`; returns how many lines were lost since the last call.
-    pub(crate) fn push(&self, lines: &mut Vec<u8>) -> u64 {
-        let mut lost_lines = self.shared.refused_lines.swap(0, Ordering::Relaxed);
+    /// Hands over whole lines and empties `lines`.
+    pub(crate) fn push(&self, lines: &mut Vec<u8>) {
         let mut state = self.shared.lock();
         if state.pending.len() + lines.len() > PENDING_MAX_BYTES {
-            lost_lines += count_lines(lines);
+            self.counts.on_dropped(lines);
         } else {
             state.pending.extend_from_slice(lines);
         }
         drop(state);
         self.shared.wake.notify_one();
         lines.clear();
-        lost_lines
     }
 }
 
@@ -88,8 +107,10 @@ impl LogWriter {
     }
 }
 
-fn run(shared: &Shared, fd: RawFd, on_written: impl Fn(u64)) {
+fn run(shared: &Shared, fd: RawFd, counts: &LineCounts) {
     let mut batch = Vec::new();
+    // The file ends within a line, which stands alone: what follows it begins on a line of its own.
+    let mut cut = false;
     loop {
         let mut state = shared.lock();
         while state.pending.is_empty() && !state.closed {
@@ -105,12 +126,12 @@ fn run(shared: &Shared, fd: RawFd, on_written: impl Fn(u64)) {
         }
         std::mem::swap(&mut batch, &mut state.pending);
         drop(state);
-        let written = write_all(fd, &batch);
-        on_written(count_lines(&batch[..written]));
-        let refused_lines = count_lines(&batch[written..]);
-        shared
-            .refused_lines
-            .fetch_add(refused_lines, Ordering::Relaxed);
+        cut = cut && write_all(fd, b"\n") == 0;
+        let written = if cut { 0 } else { write_all(fd, &batch) };
+        let (taken, refused) = batch.split_at(written);
+        counts.on_written(taken);
+        counts.on_dropped(refused);
+        cut = cut || taken.last().is_some_and(|&byte| byte != b'\n');
         batch.clear();
     }
 }

@@ -16,13 +16,12 @@ use gatewayx_engine::config::Config;
 use gatewayx_engine::metrics::driver_cell;
 use gatewayx_engine::{Action, CloseMode, ConnId, DialError, Engine, Key, Peer, SegmentId};
 use gatewayx_policy::fault::{Plan, PlanSpec};
-use gatewayx_telemetry::Cells;
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
-use crate::access_log::LogWriter;
+use crate::access_log::{LineCounts, LogWriter};
 use crate::clock::{now_ns, wall_offset_ns};
 use crate::metrics::Metrics;
 use crate::receive_buffer::ReceiveBuffer;
@@ -100,7 +99,6 @@ pub(crate) struct Driver {
     receive_buffer: Py<ReceiveBuffer>,
     /// Start and length of the memory of `receive_buffer`.
     receive_memory: (*mut u8, usize),
-    cells: Cells,
     armed_ns: Cell<u64>,
     log: Option<LogWriter>,
     spans: Option<LogWriter>,
@@ -137,15 +135,18 @@ impl Driver {
         let buffer = ReceiveBuffer::new(buffer_size * buffers_per_read);
         let receive_memory = buffer.raw();
         cells.add(driver_cell::BUFFERS_IN_USE, buffers_per_read as u64);
-        let log_cells = cells.clone();
+        let counts = |written, dropped| LineCounts {
+            cells: cells.clone(),
+            written,
+            dropped,
+        };
+        let log_counts = counts(Some(driver_cell::LOG_WRITTEN), driver_cell::LOG_DROPPED);
         let log = log_fd
-            .map(|fd| {
-                let on_written = move |lines| log_cells.add(driver_cell::LOG_WRITTEN, lines);
-                LogWriter::new(fd, "access-log", on_written)
-            })
+            .map(|fd| LogWriter::new(fd, "access-log", log_counts))
             .transpose()?;
+        let span_counts = counts(None, driver_cell::SPANS_DROPPED);
         let spans = spans_fd
-            .map(|fd| LogWriter::new(fd, "spans", |_| ()))
+            .map(|fd| LogWriter::new(fd, "spans", span_counts))
             .transpose()?;
         Ok(Self {
             state: RefCell::new(State {
@@ -157,7 +158,6 @@ impl Driver {
             host,
             receive_buffer: Py::new(py, buffer)?,
             receive_memory,
-            cells,
             armed_ns: Cell::new(UNARMED),
             log,
             spans,
@@ -222,8 +222,6 @@ impl Driver {
     fn flush_log(&self) {
         self.log_flush_armed.set(false);
         let mut state = self.state.borrow_mut();
-        // The wall clock may have been set since.
-        state.engine.set_wall_offset_ns(wall_offset_ns());
         self.push_log(&mut state);
     }
 
@@ -386,6 +384,10 @@ impl Driver {
     ) -> PyResult<()> {
         let mut state = self.state.borrow_mut();
         let now_ns = now_ns();
+        if !self.log_flush_armed.get() {
+            // The first lines since a while: the wall clock may have been set.
+            state.engine.set_wall_offset_ns(wall_offset_ns());
+        }
         handle(&mut state.engine, now_ns);
         self.perform(py, &mut state, input, now_ns)
     }
@@ -563,14 +565,14 @@ impl Driver {
 
     fn push_log(&self, state: &mut State) {
         let engine = &mut state.engine;
-        self.hand_over(engine.access_log(), &self.log, driver_cell::LOG_DROPPED);
-        self.hand_over(engine.spans(), &self.spans, driver_cell::SPANS_DROPPED);
+        hand_over(engine.access_log(), self.log.as_ref());
+        hand_over(engine.spans(), self.spans.as_ref());
     }
+}
 
-    fn hand_over(&self, lines: &mut Vec<u8>, log: &Option<LogWriter>, dropped: u32) {
-        match log {
-            Some(log) => self.cells.add(dropped, log.push(lines)),
-            None => lines.clear(),
-        }
+fn hand_over(lines: &mut Vec<u8>, log: Option<&LogWriter>) {
+    match log {
+        Some(log) => log.push(lines),
+        None => lines.clear(),
     }
 }
