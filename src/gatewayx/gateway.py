@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,6 +53,7 @@ class Gateway:
         if (config is None) == (upstream is None):
             raise TypeError("Gateway takes either a configuration or an upstream")
         self._config = _load(config, upstream)
+        self._rate_limit_seed = secrets.randbits(64)
         self._key_sets = KeySets(self._renew)
         self._compiled = compile_engine(self._config, os.environ)
         self._listening: list[socket.socket] = []
@@ -115,7 +117,7 @@ class Gateway:
         self._listening = [bind(listener.address) for listener in self._config.listeners]
         self._spans = open_spans(self._config.tracing, 1)
         self._driver = Driver(
-            json.dumps(self._compiled).encode(),
+            self._engine_config(),
             self._metrics,
             buffer_size=self._config.buffers.size,
             buffers_per_read=self._config.buffers.per_read,
@@ -126,11 +128,14 @@ class Gateway:
         for listening in self._listening:
             await self._driver.listen(url(listening), listening)
 
+    def _engine_config(self) -> bytes:
+        return json.dumps({**self._compiled, "rate_limit_seed": self._rate_limit_seed}).encode()
+
     async def _renew(self) -> None:
         """Put fetched keys in force."""
         self._compiled = compile_engine(self._config, os.environ, key_sets=self._key_sets.found)
         if self._driver is not None:
-            self._driver.native.configure(json.dumps(self._compiled).encode())
+            self._driver.native.configure(self._engine_config())
 
     async def stop(self) -> None:
         """Stop accepting, let exchanges finish within `drain_timeout`, close everything."""

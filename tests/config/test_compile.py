@@ -39,6 +39,7 @@ proxies:
     request_body_max: 10MiB
     timeout: {dial: 0.25, tls_handshake: 1, response_header: 0, body_idle: 2, idle: 3,
       expect_continue: 4, total: 5, tunnel_idle: 6}
+    rate_limit: {requests: 100, per: 60, burst: 20, key: "header:X-Tenant"}
     queue: {size: 7, timeout: 0.5, order: lifo, priority_header: X-Priority}
     adaptive: {limit_min: 3, interval: 0.5, samples_min: 15, tolerance_percent: 40,
       measure_every: 30}
@@ -105,6 +106,12 @@ COMPILED = {
                 "expect_continue_ms": 4000,
                 "total_ms": 5000,
                 "tunnel_idle_ms": 6000,
+            },
+            "rate_limit": {
+                "requests": 100,
+                "per_ms": 60000,
+                "burst": 20,
+                "key": {"header": "X-Tenant"},
             },
             "queue": {
                 "size": 7,
@@ -196,6 +203,7 @@ COMPILED = {
                 "total_ms": 0,
                 "tunnel_idle_ms": 3600000,
             },
+            "rate_limit": None,
             "queue": None,
             "circuit_breaker": None,
             "retry": None,

@@ -114,6 +114,7 @@ impl Engine {
         if !proxy.is_guarded {
             return Ok(());
         }
+        let proxy = proxy.clone();
         let facts = RequestFacts {
             src,
             head,
@@ -135,6 +136,13 @@ impl Engine {
         }
         for template in &proxy.templates {
             template.check(&facts)?;
+        }
+        if let Some(limit) = &proxy.rate_limit {
+            let (allowed, quota) = limit.take(now_ns, &facts, &proxy.shared);
+            downstream.exchange.quota = Some(quota);
+            if !allowed {
+                return Err(Reason::RateLimited);
+            }
         }
         downstream.exchange.caller = facts.caller.into_inner().flatten();
         Ok(())

@@ -22,6 +22,9 @@ pub struct Config {
     /// Credentials of callers.
     #[serde(default)]
     pub auth: AuthConfig,
+    /// Makes it unforeseeable where a caller's rate is kept; the same in all workers.
+    #[serde(default)]
+    pub rate_limit_seed: u64,
     /// Access log.
     #[serde(default)]
     pub access_log: AccessLogConfig,
@@ -93,6 +96,9 @@ pub struct ProxyConfig {
     /// Deadlines.
     #[serde(default)]
     pub timeout: TimeoutConfig,
+    /// How often callers may come.
+    #[serde(default)]
+    pub rate_limit: Option<RateLimitConfig>,
     /// Where requests over `max_concurrent` wait; `None` refuses them at once.
     #[serde(default)]
     pub queue: Option<QueueConfig>,
@@ -121,6 +127,34 @@ pub struct AdaptiveConfig {
     pub tolerance_percent: u32,
     /// Changes from one measurement without load to the next.
     pub measure_every: u32,
+}
+
+/// How often callers may come.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct RateLimitConfig {
+    /// Requests within `per_ms`.
+    pub requests: u32,
+    /// The time that they are counted in.
+    pub per_ms: u64,
+    /// Most at once.
+    pub burst: u32,
+    /// Whose requests are counted together.
+    pub key: RateKey,
+}
+
+/// Whose requests are counted together.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum RateKey {
+    /// All of the proxy.
+    Proxy,
+    /// Those from one address.
+    Ip,
+    /// Those of one caller who is known; others go by their address.
+    AuthId,
+    /// Those with one value of this field; without it they go by their address.
+    Header(String),
 }
 
 /// A header field that is put together for each request.

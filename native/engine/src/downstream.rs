@@ -24,6 +24,7 @@ use crate::fault::ActiveFault;
 use crate::output::Outbox;
 use crate::proxy::Proxy;
 use crate::queue::Place;
+use crate::rate_limit::Quota;
 use crate::rewrite::{HeadParts, OutFraming};
 use crate::slab::Key;
 use crate::timers::{NEVER, Timer};
@@ -154,6 +155,8 @@ pub(crate) struct Exchange {
     pub(crate) fault: Option<Box<ActiveFault>>,
     /// Who calls, where somebody had to know.
     pub(crate) caller: Option<Rc<Caller>>,
+    /// What the rate limit left, where there is one.
+    pub(crate) quota: Option<Quota>,
     // request
     pub(crate) method: Method,
     pub(crate) version: Version,

@@ -166,7 +166,14 @@ impl Engine {
                     })
                 })
                 .collect();
-            let proxy = Proxy::new(cfg, &self.region, self.slot, targets, queue);
+            let proxy = Proxy::new(
+                cfg,
+                &self.region,
+                self.cfg.rate_limit_seed,
+                self.slot,
+                targets,
+                queue,
+            );
             self.proxies.push(Rc::new(proxy));
         }
         self.assign_faults();

@@ -64,6 +64,11 @@ impl Engine {
             .proxy
             .as_ref()
             .and_then(|proxy| retry_after_seconds(proxy, reason));
+        let quota = exchange.quota;
+        let retry_after = match (reason, quota) {
+            (Reason::RateLimited, Some(quota)) => Some(quota.retry_seconds),
+            _ => retry_after,
+        };
         let framing_lost = matches!(
             reason,
             Reason::BadRequest(_)
@@ -77,7 +82,15 @@ impl Engine {
         exchange.keep_alive &= !framing_lost;
         self.send_answer(now_ns, key, |arena, exchange, connection, with_body| {
             let id = &exchange.request_id;
-            write_error(arena, reason, id, retry_after, connection, with_body);
+            write_error(
+                arena,
+                reason,
+                id,
+                retry_after,
+                quota.as_ref(),
+                connection,
+                with_body,
+            );
         });
     }
 

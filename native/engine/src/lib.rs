@@ -28,7 +28,8 @@
 //! `downstream.rs`, `upstream.rs` the two kinds of connection; `rewrite.rs`, `respond.rs` heads as they
 //! leave; `error.rs` every reason and its tables; `route.rs`, `pool.rs`, `timers.rs`, `slab.rs`, `output.rs`
 //! the structures; `metrics.rs`, `access.rs`, `trace.rs` the books.
-//! leave; `caller.rs` who may call, `template.rs` what the upstream is told of them; `error.rs` every reason and its tables; `route.rs`, `pool.rs`, `timers.rs`, `slab.rs`, `output.rs`
+//! leave; `caller.rs` who may call, `rate_limit.rs` how often, `template.rs` what the upstream is told
+//! of them; `error.rs` every reason and its tables; `route.rs`, `pool.rs`, `timers.rs`, `slab.rs`, `output.rs`
 //! the structures; `metrics.rs`, `access.rs` the books.
 //!
 //! # Cost
@@ -56,6 +57,7 @@ mod output;
 mod pool;
 mod proxy;
 mod queue;
+mod rate_limit;
 mod request;
 mod request_id;
 mod respond;

@@ -89,6 +89,8 @@ pub(crate) mod shared_cell {
     pub(crate) const SAMPLES: u32 = 5;
     /// Requests that a fault rule has matched, in all workers.
     pub(crate) const FAULT_SEQUENCE: u32 = 6;
+    /// The rate limit of all callers together, and of those the table has no room for.
+    pub(crate) const RATE: u32 = 7;
     /// The breaker's sliding window, on cache lines of its own.
     pub(crate) const WINDOW: u32 = 8;
     pub(crate) const COUNT: u32 = WINDOW + gatewayx_policy::BUCKETS_COUNT as u32;
@@ -117,6 +119,12 @@ pub mod driver_cell {
     pub const SPANS_DROPPED: u32 = cell::SPANS_DROPPED;
 }
 
+/// Callers whose rates are told apart in memory of one process.
+const CALLERS_MIN_COUNT: u32 = 4_096;
+
+/// Callers whose rates are told apart in memory that several processes map; pages that none uses take no memory.
+pub const CALLERS_COUNT: u32 = 65_536;
+
 /// The layout of a region for so many workers and proxies.
 pub fn geometry(workers_count: u32, proxies_count: u32) -> Geometry {
     Geometry {
@@ -124,6 +132,7 @@ pub fn geometry(workers_count: u32, proxies_count: u32) -> Geometry {
         blocks_count: proxies_count + 1,
         cells_per_block: cell::COUNT,
         shared_cells_per_block: shared_cell::COUNT,
+        entries_count: CALLERS_MIN_COUNT,
     }
 }
 

@@ -14,6 +14,7 @@ use crate::breaker::{BreakerRules, SharedBreaker, state_name};
 use crate::config::{LoadBalancingAlgorithm, LoadBalancingConfig, ProxyConfig, UpstreamConfig};
 use crate::metrics::PERMIT_CELLS;
 use crate::queue::Queue;
+use crate::rate_limit::RateLimit;
 use crate::template::Template;
 
 /// Where connections are opened to. Proxies that lead to the same place share its idle connections.
@@ -64,6 +65,8 @@ pub(crate) struct Proxy {
     pub(crate) header_names: Vec<Vec<u8>>,
     /// Who may call.
     pub(crate) rule: Rule,
+    /// How often callers may come.
+    pub(crate) rate_limit: Option<RateLimit>,
     /// Whether anything has to be found out about the caller.
     pub(crate) is_guarded: bool,
     /// Oddities of its upstreams that an operator has been told of.
@@ -91,6 +94,7 @@ impl Proxy {
     pub(crate) fn new(
         cfg: ProxyConfig,
         region: &Region,
+        rate_limit_seed: u64,
         slot: u32,
         targets: Vec<u32>,
         queue: Rc<RefCell<Queue>>,
@@ -127,7 +131,10 @@ impl Proxy {
         let templates: Vec<Template> = cfg.header_templates.iter().map(Template::new).collect();
         // The control plane has refused what cannot be read; should it slip through, nobody gets in.
         let rule = Rule::parse(&cfg.access_rule).unwrap_or(Rule::Superuser);
-        let is_guarded = !rule.is_public() || templates.iter().any(Template::names_caller);
+        let rate_limit = RateLimit::new(&cfg, rate_limit_seed, region.table());
+        let is_guarded = !rule.is_public()
+            || rate_limit.is_some()
+            || templates.iter().any(Template::names_caller);
         Self {
             targets,
             strip: strip.as_bytes().to_vec(),
@@ -135,6 +142,7 @@ impl Proxy {
             templates,
             rule,
             is_guarded,
+            rate_limit,
             header_names,
             warned: Cell::default(),
             balancer: RefCell::new(balancer(&cfg)),

@@ -7,6 +7,7 @@
 use gatewayx_policy::fault::Abort;
 
 use crate::error::Reason;
+use crate::rate_limit::{Quota, write_quota};
 use crate::rewrite::{Connection, write_decimal, write_field, write_length, write_status};
 
 /// Appends a whole error response. `body` is left out, its length is not, for `HEAD`.
@@ -15,6 +16,7 @@ pub(crate) fn write_error(
     reason: Reason,
     request_id: &[u8],
     retry_after_seconds: Option<u32>,
+    quota: Option<&Quota>,
     connection: Connection,
     body: bool,
 ) {
@@ -44,6 +46,9 @@ pub(crate) fn write_error(
         out.extend_from_slice(b"Retry-After: ");
         write_decimal(out, u64::from(seconds));
         out.extend_from_slice(b"\r\n");
+    }
+    if let Some(quota) = quota {
+        write_quota(out, quota);
     }
     connection.write(out);
     out.extend_from_slice(b"\r\n");
@@ -136,7 +141,15 @@ mod tests {
 
     fn text(reason: Reason, body: bool) -> String {
         let mut out = Vec::new();
-        write_error(&mut out, reason, b"id-1", Some(3), Connection::Close, body);
+        write_error(
+            &mut out,
+            reason,
+            b"id-1",
+            Some(3),
+            None,
+            Connection::Close,
+            body,
+        );
         String::from_utf8(out).expect("tables are ASCII")
     }
 

@@ -128,6 +128,7 @@ impl Engine {
             framing: exchange.out_framing,
             connection,
             circuit_state,
+            quota: exchange.quota,
             request_id: &exchange.request_id,
             via_line: &self.via_line,
         };

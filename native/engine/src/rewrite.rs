@@ -9,6 +9,7 @@ use gatewayx_http::{
 };
 
 use crate::proxy::{Proxy, ProxyTarget};
+use crate::rate_limit::{Quota, is_quota_field, write_quota};
 use crate::trace::{self, Trace};
 
 /// What the gateway says of itself and of the caller.
@@ -205,6 +206,8 @@ pub(crate) struct Additions<'a> {
     pub(crate) connection: Connection,
     /// Value of `X-Circuit-Breaker`.
     pub(crate) circuit_state: Option<&'static str>,
+    /// What the rate limit left; in place of what the upstream says of its own.
+    pub(crate) quota: Option<Quota>,
     pub(crate) request_id: &'a [u8],
     pub(crate) via_line: &'a [u8],
 }
@@ -228,7 +231,11 @@ pub(crate) fn write_response(
         if field.id == FieldId::ContentLength && !passes_length {
             continue;
         }
-        write_field(out, field.name.of(src), field.value.of(src));
+        let name = field.name.of(src);
+        if additions.quota.is_some() && is_quota_field(name) {
+            continue;
+        }
+        write_field(out, name, field.value.of(src));
     }
     match framing {
         OutFraming::Length => {
@@ -242,6 +249,9 @@ pub(crate) fn write_response(
     if head.status >= 200 {
         write_field(out, b"X-Request-Id", additions.request_id);
         out.extend_from_slice(additions.via_line);
+        if let Some(quota) = &additions.quota {
+            write_quota(out, quota);
+        }
         if let Some(state) = additions.circuit_state {
             write_field(out, b"X-Circuit-Breaker", state.as_bytes());
         }

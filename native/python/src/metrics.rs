@@ -8,9 +8,11 @@ use gatewayx_engine::burial::release_slot;
 use gatewayx_engine::fault_metrics::{
     PolicySeries, fault_counts, fault_families, restart_sequence,
 };
-use gatewayx_engine::metrics::{Family, Samples, Series, families, geometry, set_down};
+use gatewayx_engine::metrics::{
+    CALLERS_COUNT, Family, Samples, Series, families, geometry, set_down,
+};
 use gatewayx_engine::{Forced, force_breaker, forced_breaker};
-use gatewayx_telemetry::Region;
+use gatewayx_telemetry::{Geometry, Region};
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
@@ -40,7 +42,7 @@ impl Metrics {
     /// Memory that other processes can attach by `fd`.
     #[staticmethod]
     fn create(workers: u32, proxies: u32) -> PyResult<Self> {
-        let file = anonymous_file(geometry(workers, proxies).bytes())?;
+        let file = anonymous_file(shared_geometry(workers, proxies).bytes())?;
         let region = map(file.as_raw_fd(), workers, proxies)?;
         Ok(Self {
             region,
@@ -183,8 +185,16 @@ impl Metrics {
     }
 }
 
+/// Room for more callers than memory of one process has: pages that none uses take no memory.
+fn shared_geometry(workers: u32, proxies: u32) -> Geometry {
+    Geometry {
+        entries_count: CALLERS_COUNT,
+        ..geometry(workers, proxies)
+    }
+}
+
 fn map(fd: RawFd, workers: u32, proxies: u32) -> PyResult<Region> {
-    let geometry = geometry(workers, proxies);
+    let geometry = shared_geometry(workers, proxies);
     let len_bytes = geometry.bytes();
     let mapping = Mapping::new(fd, len_bytes).map_err(|error| {
         PyOSError::new_err(format!(

@@ -28,6 +28,7 @@ fn cells() -> Cells {
         blocks_count: 1,
         cells_per_block,
         shared_cells_per_block: 0,
+        entries_count: 0,
     };
     Region::private(geometry).cells(0, 0)
 }

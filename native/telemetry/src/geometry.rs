@@ -19,7 +19,7 @@ pub(crate) const ALIGN_BYTES: usize = if cfg!(loom) {
 pub(crate) const HEADER_CELLS: usize = LINE_CELLS;
 
 /// How a region is laid out: a header, `slots_count * blocks_count` blocks with one writer each,
-/// then `blocks_count` shared blocks.
+/// then `blocks_count` shared blocks, then one table.
 ///
 /// Every process that attaches a region must use the same geometry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub struct Geometry {
     pub cells_per_block: u32,
     /// Cells of a shared block. At least one of the two cell counts is not 0.
     pub shared_cells_per_block: u32,
+    /// Entries of the table that all writers share: two cells each, whole buckets of [`crate::WAYS`].
+    pub entries_count: u32,
 }
 
 impl Geometry {
@@ -44,6 +46,8 @@ impl Geometry {
     pub(crate) const fn is_valid(&self) -> bool {
         self.slots_count > 0
             && self.blocks_count > 0
+            && self.entries_count.is_multiple_of(crate::table::WAYS)
+            && self.entries_count < 1 << 31
             && (self.cells_per_block > 0 || self.shared_cells_per_block > 0)
     }
 
@@ -51,7 +55,19 @@ impl Geometry {
     pub(crate) const fn cells(&self) -> usize {
         let shared =
             line_rounded(self.shared_cells_per_block).saturating_mul(self.blocks_count as usize);
-        self.shared_offset().saturating_add(shared)
+        self.shared_offset()
+            .saturating_add(shared)
+            .saturating_add(self.table_cells_count() as usize)
+    }
+
+    /// Cells of the table.
+    pub(crate) const fn table_cells_count(&self) -> u32 {
+        self.entries_count.saturating_mul(2)
+    }
+
+    /// First cell of the table.
+    pub(crate) const fn table_offset(&self) -> usize {
+        self.cells() - self.table_cells_count() as usize
     }
 
     /// First cell of a slot's block. Meaningful within a region that exists, where nothing
@@ -87,6 +103,7 @@ mod tests {
         blocks_count: 5,
         cells_per_block: 9,
         shared_cells_per_block: 8,
+        entries_count: 0,
     };
 
     #[test]
@@ -113,6 +130,7 @@ mod tests {
             blocks_count: u32::MAX,
             cells_per_block: u32::MAX,
             shared_cells_per_block: 1,
+            entries_count: 0,
         };
         assert_eq!(huge.bytes(), usize::MAX);
     }

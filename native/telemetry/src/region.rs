@@ -187,6 +187,12 @@ impl Region {
         )
     }
 
+    /// The cells of the table; see [`crate::Table`].
+    pub fn table(&self) -> Cells {
+        let geometry = self.memory.geometry;
+        self.cells_at(geometry.table_offset(), geometry.table_cells_count())
+    }
+
     /// The sum of one cell of `block` over all slots; gauges that cross slots cancel out by
     /// wrapping.
     pub fn sum(&self, block: u32, cell: u32) -> u64 {
@@ -257,11 +263,11 @@ fn propose_header(header: &[AtomicU64], geometry: Geometry) -> Result<(), Region
             Err(current) => current == value,
         }
     };
-    let [counts, cells] = packed(geometry);
+    let [counts, cells, table] = packed(geometry);
     if !propose(&header[0], MAGIC) {
         return Err(RegionError::WrongMagic);
     }
-    if !(propose(&header[1], counts) && propose(&header[2], cells)) {
+    if !(propose(&header[1], counts) && propose(&header[2], cells) && propose(&header[3], table)) {
         return Err(RegionError::WrongGeometry);
     }
     Ok(())
@@ -277,15 +283,17 @@ fn read_header(header: &[AtomicU64]) -> Result<Geometry, RegionError> {
         blocks_count: read(1) as u32,
         cells_per_block: (read(2) >> 32) as u32,
         shared_cells_per_block: read(2) as u32,
+        entries_count: (read(3) as u32).saturating_sub(1),
     })
 }
 
-/// The geometry as the second and third header cell; neither is 0 for a valid geometry.
-fn packed(geometry: Geometry) -> [u64; 2] {
+/// The geometry as the second to fourth header cell; none is 0 for a valid geometry.
+fn packed(geometry: Geometry) -> [u64; 3] {
     let pack = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
     [
         pack(geometry.slots_count, geometry.blocks_count),
         pack(geometry.cells_per_block, geometry.shared_cells_per_block),
+        u64::from(geometry.entries_count) + 1,
     ]
 }
 

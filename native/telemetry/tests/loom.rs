@@ -8,7 +8,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use gatewayx_telemetry::{
-    Cells, Geometry, PermitCells, Permits, Region, RegionError, Ring, Samples, Stage,
+    Cells, Geometry, PermitCells, Permits, Region, RegionError, Ring, Samples, Stage, Table, WAYS,
 };
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::AtomicU64;
@@ -19,6 +19,7 @@ const GEOMETRY: Geometry = Geometry {
     blocks_count: 1,
     cells_per_block: 1,
     shared_cells_per_block: 2,
+    entries_count: 0,
 };
 
 fn shared_cells() -> Cells {
@@ -372,4 +373,64 @@ fn of_two_geometries_that_race_exactly_one_wins() {
             "the model explores both outcomes"
         );
     }
+}
+
+fn table_cells() -> Cells {
+    Region::private(Geometry {
+        entries_count: WAYS,
+        ..GEOMETRY
+    })
+    .table()
+}
+
+#[test]
+fn whoever_brings_a_key_first_its_value_is_one() {
+    bounded_model(|| {
+        let cells = table_cells();
+        three_threads({
+            let cells = cells.clone();
+            move || {
+                let cell = Table::new(&cells).find(7, |_| false).expect("room");
+                cells.add_shared(cell, 1);
+            }
+        });
+        let cell = Table::new(&cells).find(7, |_| false).expect("known");
+        assert_eq!(cells.load(cell), 3);
+    });
+}
+
+#[test]
+fn keys_that_come_together_get_entries_of_their_own() {
+    loom::model(|| {
+        let cells = table_cells();
+        let other = thread::spawn({
+            let cells = cells.clone();
+            move || Table::new(&cells).find(1, |_| false)
+        });
+        let mine = Table::new(&cells).find(2, |_| false).expect("room");
+        assert_ne!(other.join().unwrap().expect("room"), mine);
+    });
+}
+
+#[test]
+fn in_a_full_bucket_nobody_waits_and_no_change_is_lost() {
+    bounded_model(|| {
+        let cells = table_cells();
+        for key in 1..=u64::from(WAYS) {
+            Table::new(&cells).find(key, |_| false).expect("room");
+        }
+        let take = move |cells: &Cells, key: u64| {
+            if let Some(cell) = Table::new(cells).find(key, |value| value == 0) {
+                cells.add_shared(cell, 1);
+            }
+        };
+        let other = thread::spawn({
+            let cells = cells.clone();
+            move || take(&cells, 101)
+        });
+        take(&cells, 102);
+        other.join().unwrap();
+        let values = (0..WAYS).map(|way| cells.load(WAYS + way));
+        assert_eq!(values.sum::<u64>(), 2);
+    });
 }

@@ -12,6 +12,7 @@ from typing import Any, get_args
 from gatewayx.config.access import is_public
 from gatewayx.config.auth import KeySets, compile_auth
 from gatewayx.config.model import DownstreamConfig, GatewayConfig, ProxyConfig, UpstreamTimeout
+from gatewayx.config.rate_limit import RateLimitConfig
 from gatewayx.config.resilience import (
     AdaptiveConfig,
     BreakerConfig,
@@ -104,6 +105,7 @@ def _proxy(
         "pass_host": proxy.pass_host,
         "request_body_max_bytes": proxy.request_body_max,
         "timeout": _upstream_timeout(proxy.timeout),
+        "rate_limit": None if proxy.rate_limit is None else _rate_limit(proxy.rate_limit),
         "queue": None if proxy.queue is None else _queue(proxy.queue),
         "circuit_breaker": _breaker(proxy.circuit_breaker),
         "retry": None if proxy.retry is None else _retry(proxy.retry),
@@ -136,6 +138,15 @@ def _adaptive(adaptive: AdaptiveConfig) -> dict[str, Any]:
         "samples_min": adaptive.samples_min,
         "tolerance_percent": adaptive.tolerance_percent,
         "measure_every": adaptive.measure_every,
+    }
+
+
+def _rate_limit(limit: RateLimitConfig) -> dict[str, Any]:
+    return {
+        "requests": limit.requests,
+        "per_ms": _ms(limit.per),
+        "burst": limit.burst or limit.requests,
+        "key": limit.engine_key(),
     }
 
 

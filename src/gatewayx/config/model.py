@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field
 from gatewayx.config.access import PUBLIC, AccessRule
 from gatewayx.config.auth import AuthConfig
 from gatewayx.config.health import HealthCheckConfig
+from gatewayx.config.rate_limit import RateLimitConfig
 from gatewayx.config.resilience import (
     AdaptiveConfig,
     BreakerConfig,
@@ -178,6 +179,7 @@ class ProxyConfig(Section):
         description="`strip` removes Accept-Encoding, so that the upstream answers uncompressed.",
     )
     adaptive: AdaptiveConfig | None = None
+    rate_limit: RateLimitConfig | None = None
     queue: QueueConfig | None = None
     circuit_breaker: BreakerConfig = BreakerConfig()
     retry: RetryConfig | None = None

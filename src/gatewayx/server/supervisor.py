@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -182,6 +183,7 @@ class Supervisor:
         self._load = load
         self._config = config
         self._token = token
+        self._rate_limit_seed = secrets.randbits(64)
         self._key_sets = KeySets(lambda: self.change_to(self._config))
         self._compiled = compile_engine(config, os.environ)
         self._listening: dict[str, socket.socket] = {}
@@ -409,6 +411,7 @@ class Supervisor:
         workers = len(self._wake_fds)
         return {
             **self._compiled,
+            "rate_limit_seed": self._rate_limit_seed,
             "auth": {**self._compiled["auth"], "superuser_sha256": self._token.sha256()},
             "upstream_pool": {key: -(-bound // workers) for key, bound in pool.items()},
         }

@@ -16,6 +16,7 @@ fn geometry(cells_count: u32) -> Geometry {
         blocks_count: 1,
         cells_per_block: 0,
         shared_cells_per_block: cells_count,
+        entries_count: 0,
     }
 }
 

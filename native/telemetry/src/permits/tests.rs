@@ -19,6 +19,7 @@ impl World {
             blocks_count: 1,
             cells_per_block: 2,
             shared_cells_per_block: 2,
+            entries_count: 0,
         });
         Self {
             shared: region.shared(0),

@@ -5,6 +5,7 @@ const GEOMETRY: Geometry = Geometry {
     blocks_count: 3,
     cells_per_block: 10,
     shared_cells_per_block: 2,
+    entries_count: 0,
 };
 
 /// A block of cells for the tests of this crate.
@@ -14,6 +15,7 @@ pub(crate) fn shared_cells(count: u32) -> Cells {
         blocks_count: 1,
         cells_per_block: 0,
         shared_cells_per_block: count,
+        entries_count: 0,
     })
     .shared(0)
 }
