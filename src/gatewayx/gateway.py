@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gatewayx import _native
-from gatewayx.config import GatewayConfig, compile_engine, for_upstream, load_file, validate
+from gatewayx.config import (
+    ConfigError,
+    Fault,
+    GatewayConfig,
+    compile_engine,
+    for_upstream,
+    load_file,
+    validate,
+)
 from gatewayx.server.blocks import series
 from gatewayx.server.breakers import breaker_block
 from gatewayx.server.driver import Driver
@@ -55,6 +63,10 @@ class Gateway:
         self._config = _load(config, upstream)
         self._rate_limit_seed = secrets.randbits(64)
         self._key_sets = KeySets(self._renew)
+        if self._config.store is not None:
+            raise ConfigError(
+                [Fault("store", "needs `gatewayx serve`: there is no admin API here")]
+            )
         self._compiled = compile_engine(self._config, os.environ)
         self._listening: list[socket.socket] = []
         self._metrics = _native.Metrics.private(1, len(self._config.proxies))

@@ -41,6 +41,7 @@ class KnownState:
     rows: list[tuple[Any, ...]] = field(default_factory=list)
     accepts: bool = True
     reload_error: Exception | None = None
+    drained: bool = False
     breakers: dict[str, BreakerOrder] = field(default_factory=lambda: {"sidecar": "auto"})
 
     def metrics(self) -> list[tuple[Any, ...]]:
@@ -65,6 +66,9 @@ class KnownState:
         return [
             {"url": "http://127.0.0.1:8001", "up": False, "since": 1.5, "failure": "status 500"}
         ]
+
+    def drain(self) -> None:
+        self.drained = True
 
     async def reload(self) -> dict[str, Any]:
         if self.reload_error is not None:

@@ -123,7 +123,7 @@ def test_options_stand_over_the_file(upstream: str, tmp_path: Path) -> None:
     path.write_text(
         f"""\
 listeners: [{{address: "192.0.2.1:1"}}]
-admin: {{address: "192.0.2.1:2"}}
+admin: {{address: "192.0.2.1:2", insecure: true}}
 workers: 1
 access_log: {{path: "{tmp_path}/access.log"}}
 proxies: [{{name: only, path: /only, upstream: "{upstream}"}}]

@@ -182,15 +182,15 @@ def test_one_address_is_listened_on_once() -> None:
         "listeners": [
             {"address": "LOCALHOST:80"},
             {"address": "localhost:80"},
-            {"address": "a:81"},
+            {"address": "[::1]:81"},
         ],
-        "admin": {"address": "a:81"},
+        "admin": {"address": "[::1]:81"},
     }
     assert faults_of(data) == [
         "listeners[1].address: is the address of listeners[0].address as well",
         "admin.address: is the address of listeners[2].address as well",
     ]
-    free = {"listeners": [{"address": "a:0"}, {"address": "a:0"}], "admin": {"address": "a:0"}}
+    free = {"listeners": [{"address": "a:0"}, {"address": "a:0"}]}
     assert len(validate(free, {}).listeners) == 2
 
 
@@ -275,3 +275,17 @@ def test_faults_print_as_much_of_a_place_as_is_known() -> None:
     assert str(Fault("a.b", "odd")) == "a.b: odd"
     assert str(Fault("", "odd", "f.yaml")) == "f.yaml: odd"
     assert str(Fault("a", "odd", "f.yaml", 3, 7)) == "f.yaml:3:7: a: odd"
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:9901", "[::]:9901", "gateway.example:9901"])
+def test_an_admin_api_for_other_machines_needs_tls_or_a_word(address: str) -> None:
+    fault = "admin.address: can be reached from other machines: set admin.tls, or"
+    assert faults_of({"admin": {"address": address}}) == [f"{fault} admin.insecure: true"]
+    assert validate({"admin": {"address": address, "insecure": True}}, {}).admin.insecure
+    tls = {"certificate": "a.pem", "key": "b.pem"}
+    assert validate({"admin": {"address": address, "tls": tls}}, {}).admin.tls
+
+
+@pytest.mark.parametrize("address", ["127.0.0.2:1", "[::1]:1", "localhost:1", "unix:/run/x.sock"])
+def test_an_admin_api_for_this_machine_needs_neither(address: str) -> None:
+    assert validate({"admin": {"address": address}}, {}).admin.address == address

@@ -7,10 +7,11 @@ from gatewayx.admin.state import (
     BreakerOrder,
     Family,
     NoBreakerError,
+    NoStoreError,
     ReloadError,
     WorkerStatus,
 )
-from gatewayx.admin.superuser import SuperuserToken, load_token
+from gatewayx.admin.superuser import SuperuserToken, given_token, load_token
 
 __all__ = [
     "AdminServer",
@@ -18,9 +19,11 @@ __all__ = [
     "BreakerOrder",
     "Family",
     "NoBreakerError",
+    "NoStoreError",
     "ReloadError",
     "SuperuserToken",
     "WorkerStatus",
     "create_app",
+    "given_token",
     "load_token",
 ]

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 import uvicorn
 from starlette.types import ASGIApp
 
+from gatewayx.config import AdminTls
+
 CONNECTIONS_MAX_COUNT = 256
 HEAD_MAX_BYTES = 16 << 10
 KEEP_ALIVE_SECONDS = 15
@@ -24,7 +26,7 @@ STOP_SECONDS = 5
 class AdminServer:
     """The admin API on one listening socket, between `start` and `stop`."""
 
-    def __init__(self, app: ASGIApp, listening: socket.socket) -> None:
+    def __init__(self, app: ASGIApp, listening: socket.socket, tls: AdminTls | None = None) -> None:
         config = uvicorn.Config(
             app,
             http="h11",
@@ -39,10 +41,22 @@ class AdminServer:
             h11_max_incomplete_event_size=HEAD_MAX_BYTES,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=STOP_SECONDS,
+            ssl_certfile=None if tls is None else tls.certificate,
+            ssl_keyfile=None if tls is None else tls.key,
         )
         self._listening = listening
+        self._scheme = "http" if tls is None else "https"
         self._server = _Server(config)
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it can be reached from this machine."""
+        name = self._listening.getsockname()
+        if self._listening.family == socket.AF_UNIX:
+            return f"unix:{name}"
+        host = "localhost" if name[0] in ("0.0.0.0", "::") else name[0]
+        return f"{self._scheme}://{f'[{host}]' if ':' in host else host}:{name[1]}"
 
     async def start(self) -> None:
         """Return once connections are accepted. Raises what kept it from it."""

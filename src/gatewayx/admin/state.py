@@ -95,6 +95,10 @@ class AdminState(Protocol):
         """What health checks know of a proxy's upstreams; empty when it has none."""
         ...
 
+    def drain(self) -> None:
+        """Begin to stop, as at SIGTERM."""
+        ...
+
     async def reload(self) -> dict[str, Any]:
         """Read the configuration again and put it in force; what has changed.
 
@@ -112,3 +116,7 @@ class NoBreakerError(Exception):
 
 class ReloadError(Exception):
     """A configuration cannot be put in force now; the text says why."""
+
+
+class NoStoreError(Exception):
+    """What is asked for needs a store, and there is none."""

@@ -41,14 +41,20 @@ class SuperuserToken:
         return hmac.compare_digest(offered.encode(), self.text.encode())
 
 
-def load_token(admin: AdminConfig, environ: Mapping[str, str]) -> SuperuserToken:
-    """Find the token, or make one. Raises `ConfigError` for a source that is named but unfit."""
+def given_token(admin: AdminConfig, environ: Mapping[str, str]) -> SuperuserToken | None:
+    """The token of variable or file. Raises `ConfigError` for a source that is unfit."""
     given = environ.get(VARIABLE)
     if given is not None:
         return SuperuserToken(_checked(given, VARIABLE))
     if admin.token_file is not None:
         return SuperuserToken(_checked(_first_line(admin.token_file), "admin.token_file"))
-    return SuperuserToken(secrets.token_urlsafe(32), made=True)
+    return None
+
+
+def load_token(admin: AdminConfig, environ: Mapping[str, str]) -> SuperuserToken:
+    """Find the token, or make one. Raises `ConfigError` for a source that is named but unfit."""
+    found = given_token(admin, environ)
+    return SuperuserToken(secrets.token_urlsafe(32), made=True) if found is None else found
 
 
 def _first_line(path: str) -> str:

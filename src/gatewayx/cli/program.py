@@ -37,25 +37,33 @@ def program() -> None:
     callback=lambda _context, _option, text: _number_or_word(text),
     help="Processes that carry traffic, or auto.",
 )
+@click.option("--store", metavar="URL", help="Keep proxies here: sqlite:///FILE or postgresql://.")
 def serve(
     path: Path | None,
     upstream: str | None,
     listen: str | None,
     admin: str | None,
     workers: int | str | None,
+    store: str | None,
 ) -> int:
     """Run the gateway until SIGTERM or SIGINT.
 
-    Takes a configuration file, or the URL of one upstream. A second SIGINT ends it at once.
+    Takes a configuration file, the URL of one upstream, or just a store. A second SIGINT ends it
+    at once.
     """
-    from gatewayx.config import ConfigError, for_upstream, load_file, override
+    from gatewayx.config import ConfigError, GatewayConfig, for_upstream, load_file, override
 
-    if (path is None) == (upstream is None):
-        raise click.UsageError("give either -c FILE or --upstream URL")
+    if (path is not None) + (upstream is not None) + (store is not None) == 0 or (
+        path is not None and upstream is not None
+    ):
+        raise click.UsageError("give either -c FILE or --upstream URL, or only --store URL")
 
     def load() -> GatewayConfig:
-        config = load_file(path) if path is not None else for_upstream(upstream or "")
-        return override(config, listen=listen, admin=admin, workers=workers)
+        if path is not None:
+            config = load_file(path)
+        else:
+            config = GatewayConfig() if upstream is None else for_upstream(upstream)
+        return override(config, listen=listen, admin=admin, workers=workers, store=store)
 
     try:
         return _run(load(), None if path is None else load)

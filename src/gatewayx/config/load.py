@@ -18,6 +18,7 @@ _OPTIONS = {
     "listeners[0].address": "--listen",
     "admin.address": "--admin",
     "workers": "--workers",
+    "store.url": "--store",
     "proxies[0].upstream": "--upstream",
 }
 
@@ -43,6 +44,7 @@ def override(
     listen: str | None = None,
     admin: str | None = None,
     workers: int | str | None = None,
+    store: str | None = None,
 ) -> GatewayConfig:
     """The same configuration with what a command line asks for in its place."""
     data = config.model_dump()
@@ -52,6 +54,8 @@ def override(
         data["admin"]["address"] = admin
     if workers is not None:
         data["workers"] = workers
+    if store is not None:
+        data["store"] = {**(data["store"] or {}), "url": store}
     return _validate_options(data)
 
 

@@ -25,8 +25,10 @@ from gatewayx.config.resilience import (
 )
 from gatewayx.config.section import Section
 from gatewayx.config.slo import SloConfig
+from gatewayx.config.store import StoreConfig
 from gatewayx.config.tracing import TracingConfig
 from gatewayx.config.values import (
+    AdminAddress,
     Count,
     Duration,
     HeaderFields,
@@ -53,20 +55,51 @@ class ListenerConfig(Section):
     )
 
 
+class AdminTls(Section):
+    """TLS of the admin API."""
+
+    certificate: str = Field(min_length=1, description="A file: the chain, PEM.")
+    key: str = Field(min_length=1, description="A file: the private key, PEM.")
+
+
 class AdminConfig(Section):
     """The control plane: health, metrics and the configuration in force."""
 
-    address: ListenAddress = Field(
-        default="127.0.0.1:9901", description="Where the admin API listens."
+    address: AdminAddress = Field(
+        default="127.0.0.1:9901",
+        description=(
+            "Where the admin API listens: host:port, or `unix:PATH`. What other machines can reach"
+            " needs `tls`, or `insecure`."
+        ),
+    )
+    tls: AdminTls | None = None
+    insecure: bool = Field(
+        default=False,
+        description="Whether to listen for other machines without TLS: tokens travel in the clear.",
+    )
+    hosts: Annotated[
+        tuple[HostName, ...], Field(strict=False, max_length=64), Kind("list of host names")
+    ] = Field(
+        default=(),
+        description=(
+            "Names that browsers may call the admin API by, besides addresses, `localhost` and the"
+            " name in `address`. Others are refused: a page could have had them point here."
+        ),
     )
     token_file: str | None = Field(
         default=None,
         min_length=1,
         description=(
             "A file whose first line is the superuser token. `GATEWAYX_ADMIN_TOKEN` wins over it;"
-            " without either, a token is made and printed once at start."
+            " without either, a token is made and printed once: at the first start with a store, at"
+            " every start without."
         ),
     )
+
+    @property
+    def host_name(self) -> str:
+        """The host in the address; empty for a socket of the file system."""
+        return "" if self.address.startswith("unix:") else self.address.rpartition(":")[0]
 
 
 class UpstreamTimeout(Section):
@@ -299,5 +332,6 @@ class GatewayConfig(Section):
     auth: AuthConfig = AuthConfig()
     access_log: AccessLogConfig = AccessLogConfig()
     slo: SloConfig = SloConfig()
+    store: StoreConfig | None = None
     tracing: TracingConfig = TracingConfig()
     proxies: Annotated[tuple[ProxyConfig, ...], Field(strict=False, max_length=1000)] = ()

@@ -37,7 +37,6 @@ def _is_https(value: object) -> bool:
 NOT_YET = (
     NotYet(("listeners", "*", "tls"), _given, "TLS for callers"),
     NotYet(("buffers", "count"), _given, "a bound on pooled buffers"),
-    NotYet(("store",), _given, "a store"),
     NotYet(("stats",), _given, "a stats matcher"),
     NotYet(("proxy_from_environment",), _given, "a forward proxy to the upstream"),
     NotYet(("proxies", "*", "upstream"), _is_https, "an https upstream"),

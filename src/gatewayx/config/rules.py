@@ -7,6 +7,7 @@ that one run reports these faults beside all the others.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from ipaddress import ip_address
 
 from gatewayx.config.fault import Location, dotted
 from gatewayx.config.resilience_rules import resilience_findings
@@ -23,6 +24,7 @@ def findings(data: object) -> Iterator[Finding]:
     yield from resilience_findings(data)
     yield from _distinct_proxies(data)
     yield from _distinct_addresses(data)
+    yield from _admin_for_other_machines(data)
 
 
 def _items(data: object, key: str) -> Iterator[tuple[int, dict[str, object]]]:
@@ -93,6 +95,26 @@ def _distinct_addresses(data: object) -> Iterator[Finding]:
         first = seen.setdefault(address, location)
         if first != location:
             yield location, f"is the address of {dotted(first)} as well"
+
+
+def _admin_for_other_machines(data: object) -> Iterator[Finding]:
+    """Tokens must not travel in the clear unless somebody has said so."""
+    admin = data.get("admin") if isinstance(data, dict) else None
+    if not isinstance(admin, dict) or admin.get("tls") is not None or admin.get("insecure") is True:
+        return
+    address = _sound(listen_address, admin.get("address"))
+    if address is not None and not _is_loopback(split_address(address)[0]):
+        message = "can be reached from other machines: set admin.tls, or admin.insecure: true"
+        yield ("admin", "address"), message
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def _sound(read: Callable[[str], str], value: object) -> str | None:

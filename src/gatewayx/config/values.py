@@ -165,6 +165,16 @@ def listen_address(value: str) -> str:
     return f"{host_name(host)}:{int(port)}"
 
 
+def admin_address(value: str) -> str:
+    """`host:port`, or `unix:PATH` with a path that a socket's name has room for."""
+    if not value.startswith("unix:"):
+        return listen_address(value)
+    path = value.removeprefix("unix:")
+    if not 1 <= len(path.encode()) <= 107 or "\0" in path:
+        raise ValueError("needs a path of 1 to 107 bytes after unix:")
+    return value
+
+
 def path_prefix(value: str) -> str:
     """A path to match, without a trailing slash.
 
@@ -299,6 +309,7 @@ StatusCode = Annotated[int, Field(ge=100, le=599)]
 Label = Annotated[str, AfterValidator(label), Kind("name")]
 HostName = Annotated[str, AfterValidator(host_name), Kind("host")]
 ListenAddress = Annotated[str, AfterValidator(listen_address), Kind("host:port")]
+AdminAddress = Annotated[str, AfterValidator(admin_address), Kind("host:port")]
 PathPrefix = Annotated[str, AfterValidator(path_prefix), Kind("path")]
 UpstreamUrl = Annotated[str, AfterValidator(upstream_url), Kind("URL")]
 HeaderName = Annotated[str, AfterValidator(header_name)]

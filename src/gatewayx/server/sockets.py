@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import socket
+import stat
 
 from gatewayx.server.driver import BACKLOG_COUNT
 
@@ -36,6 +39,40 @@ def bind(address: str) -> socket.socket:
         listening.close()
         raise ListenError(f"cannot listen on {address}: {error.strerror}") from None
     return listening
+
+
+def bind_unix(path: str) -> socket.socket:
+    """Bind and listen on a socket of the file system, for its owner only.
+
+    Raises:
+        ListenError: When something else is there, somebody listens there, or it is not allowed.
+    """
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_dead_socket(path)
+        mask = os.umask(0o177)
+        try:
+            listening.bind(path)
+        finally:
+            os.umask(mask)
+        listening.listen(BACKLOG_COUNT)
+        listening.setblocking(False)
+    except OSError as error:
+        listening.close()
+        raise ListenError(f"cannot listen on unix:{path}: {error.strerror}") from None
+    return listening
+
+
+def _remove_dead_socket(path: str) -> None:
+    """What a gateway that was killed has left; one that answers stays."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            try:
+                probe.connect(path)
+            except ConnectionRefusedError:
+                os.unlink(path)
 
 
 def split(address: str) -> tuple[str, int]:

@@ -28,7 +28,6 @@ from gatewayx.admin import (
     SuperuserToken,
     WorkerStatus,
     create_app,
-    load_token,
 )
 from gatewayx.config import ConfigError, GatewayConfig, compile_engine
 from gatewayx.server.blocks import Blocks, series
@@ -37,11 +36,13 @@ from gatewayx.server.control import Channel, Orders
 from gatewayx.server.health import HealthChecks, with_checks
 from gatewayx.server.key_sets import KeySets
 from gatewayx.server.reload import Changes, changes
-from gatewayx.server.sockets import ListenError, bind, new_event_loop, url
+from gatewayx.server.sockets import ListenError, bind, bind_unix, new_event_loop, url
 from gatewayx.server.spans import open_spans
+from gatewayx.server.stored import add_credentials, open_control
 from gatewayx.server.systemd import Inherited, Notifier
 
 if TYPE_CHECKING:
+    from gatewayx.admin.control import ControlPlane
     from gatewayx.slo.embedded import ServiceLevels
     from gatewayx.tracing import SpanExport
 
@@ -178,14 +179,21 @@ class Supervisor:
     """Everything that `gatewayx serve` runs, between `start` and `stop`. Is the `AdminState`."""
 
     def __init__(
-        self, config: GatewayConfig, token: SuperuserToken, load: Load | None = None
+        self,
+        config: GatewayConfig,
+        token: SuperuserToken | None,
+        load: Load | None = None,
+        control: ControlPlane | None = None,
     ) -> None:
         self._load = load
+        self._control = control
+        config = config if control is None else control.combined.config
+        self.stop_asked = asyncio.Event()
         self._config = config
         self._token = token
         self._rate_limit_seed = secrets.randbits(64)
         self._key_sets = KeySets(lambda: self.change_to(self._config))
-        self._compiled = compile_engine(config, os.environ)
+        self._compiled = self._compile(config)
         self._listening: dict[str, socket.socket] = {}
         self._reloading = asyncio.Lock()
         self._wake_fds: list[int] = []
@@ -244,13 +252,13 @@ class Supervisor:
             ListenError: When an address cannot be bound; nothing has been started then.
             OSError: When the access log, or the database for service levels, cannot be opened.
         """
-        admin_listening = self._bind(self._config.admin.address)
+        admin_listening = self._bind_admin(self._config.admin.address)
         for listener in self._config.listeners:
             self._listening[listener.address] = self._bind(listener.address)
         self._inherited.refuse_rest()
         if self._config.access_log.enabled:
             self._log_fd = _open_log(self._config.access_log.path)
-        app = create_app(self, self._token)
+        app = create_app(self, self._token, self._control)
         if self._config.slo.enabled:
             # Imported only here: whoever keeps no service levels does not pay for their memory.
             from gatewayx.slo.embedded import ServiceLevels
@@ -265,30 +273,41 @@ class Supervisor:
         self._wake_fds = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in slots]
         self._workers = [Worker(self._orders(slot), self._bury) for slot in slots]
         self._tasks = [asyncio.create_task(worker.run()) for worker in self._workers]
-        self._admin = AdminServer(app, admin_listening)
+        self._admin = AdminServer(app, admin_listening, self._config.admin.tls)
         await asyncio.gather(
             self._admin.start(), *(worker.ready.wait() for worker in self._workers)
         )
         for listening in self._listening.values():
             say(f"listening on {url(listening)}")
-        say(f"admin on {url(admin_listening)}")
+        say(f"admin on {self._admin.url}")
+        if self._control is not None:
+            self._control.start(self.change_to)
         self._notifier.ready(self._summary())
         if self._notifier.watchdog_seconds:
             self._watchdog = asyncio.create_task(self._watch())
 
     async def reload(self) -> dict[str, Any]:
         """Read the file again and put it in force; see `AdminState`."""
-        if self._load is None:
+        if self._load is None and self._control is None:
             raise ReloadError("the gateway was started without a file: there is nothing to reload")
         self._notifier.reloading()
         try:
-            found = await self.change_to(self._load())
+            found = await self.change_to(await self._read_again())
         except (ListenError, ValueError) as error:
             raise ReloadError(str(error)) from None
         finally:
             self._notifier.ready(self._summary())
         log.info("reloaded: %s", found)
         return asdict(found)
+
+    async def _read_again(self) -> GatewayConfig:
+        if self._control is None:
+            return self._config if self._load is None else self._load()
+        return await self._control.reload(self._load() if self._load else self._control.base)
+
+    def drain(self) -> None:
+        """See `AdminState`."""
+        self.stop_asked.set()
 
     async def change_to(self, config: GatewayConfig) -> Changes:
         """Put another configuration in force, in every worker, between two of its events.
@@ -303,7 +322,7 @@ class Supervisor:
             Nothing has changed in any of these cases.
         """
         async with self._reloading:
-            compiled = compile_engine(config, os.environ, key_sets=self._key_sets.found)
+            compiled = self._compile(config)
             listens = [listener.address for listener in config.listeners]
             opened = _bind_all(address for address in listens if address not in self._listening)
             try:
@@ -348,6 +367,8 @@ class Supervisor:
         await asyncio.gather(*self._tasks)
         if self._admin is not None:
             await self._admin.stop()
+        if self._control is not None:
+            await self._control.stop()
         if self._levels is not None:
             await self._levels.close()
         if self._watchdog is not None:
@@ -361,6 +382,19 @@ class Supervisor:
         self._cut.set()
         for worker in self._workers:
             worker.kill()
+
+    def _compile(self, config: GatewayConfig) -> dict[str, Any]:
+        texts = None if self._control is None else self._control.content.secrets
+        key_sets = self._key_sets.found
+        compiled = compile_engine(config, os.environ, secrets=texts, key_sets=key_sets)
+        if self._control is not None:
+            add_credentials(compiled["auth"], self._control)
+        return compiled
+
+    def _bind_admin(self, address: str) -> socket.socket:
+        if address.startswith("unix:"):
+            return bind_unix(address.removeprefix("unix:"))
+        return self._bind(address)
 
     def _bind(self, address: str) -> socket.socket:
         return self._inherited.take(address) or bind(address)
@@ -412,7 +446,10 @@ class Supervisor:
         return {
             **self._compiled,
             "rate_limit_seed": self._rate_limit_seed,
-            "auth": {**self._compiled["auth"], "superuser_sha256": self._token.sha256()},
+            "auth": {
+                **self._compiled["auth"],
+                "superuser_sha256": ("" if self._token is None else self._token.sha256()),
+            },
             "upstream_pool": {key: -(-bound // workers) for key, bound in pool.items()},
         }
 
@@ -436,15 +473,18 @@ def serve(config: GatewayConfig, *, load: Load | None = None, say: Say = print) 
         ListenError: When an address cannot be bound.
     """
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO)
-    token = load_token(config.admin, os.environ)
-    supervisor = Supervisor(config, token, load)
+    token, control = open_control(config, os.environ)
+    kept = control is not None and token is not None and token.made
+    # A token that the store has made counts for as long as the store says, and not for this run.
+    supervisor = Supervisor(config, None if kept else token, load, control)
 
     async def run() -> int:
-        stopped = asyncio.Event()
+        stopped = supervisor.stop_asked
         with _signals(supervisor, stopped):
+            if token is not None and token.made:
+                kind = "kept, and not shown again" if kept else "made for this run"
+                say(f"admin token ({kind}): {token.text}")
             await supervisor.start(say)
-            if token.made:
-                say(f"admin token (made for this run): {token.text}")
             await stopped.wait()
             await supervisor.stop()
         return 0

@@ -52,6 +52,11 @@ class StoreKey:
         except (InvalidTag, ValueError):
             raise StoreError(f"{place} cannot be opened with this key") from None
 
+    @property
+    def digest_key(self) -> str:
+        """The key of `digest`, hexadecimal, for who compares tokens natively."""
+        return self._digest_key.hex()
+
     def digest(self, text: str) -> str:
         """HMAC-SHA-256, hexadecimal."""
         return hmac.new(self._digest_key, text.encode(), sha256).hexdigest()

@@ -6,7 +6,6 @@ it is read, since another version may have written it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import from_json, to_json
@@ -14,6 +13,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from gatewayx.store.audit import now_ms, record
 from gatewayx.store.errors import NotStored, VersionConflict
+from gatewayx.store.records import StoredProxy, StoredRevision
 from gatewayx.store.tables import Proxy, Revision
 
 if TYPE_CHECKING:
@@ -24,26 +24,6 @@ REVISIONS_MAX_COUNT = 100
 
 _OWN = {"name", "version", "sealed_headers", "options"}
 _COLUMNS = tuple(name for name in Proxy.__table__.columns.keys() if name not in _OWN)  # noqa: SIM118
-
-
-@dataclass(frozen=True, slots=True)
-class StoredProxy:
-    """One proxy as it is stored. Its headers may hold secrets."""
-
-    name: str
-    version: int
-    document: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class StoredRevision:
-    """One version of a proxy; `document` is None where it was deleted."""
-
-    name: str
-    version: int
-    document: dict[str, Any] | None
-    at_ms: int
-    actor: str
 
 
 class Proxies:
@@ -193,9 +173,12 @@ class Proxies:
             document = from_json(self._store.key.open(sealed, f"revision/{name}/{version}"))
         return StoredRevision(name, version, document, at_ms, actor)
 
+    def expect(self, conn: Connection, name: str, version: int | None) -> int:
+        """The version that is stored, 0 for none. Raises `VersionConflict` for another one."""
+        return _expect(conn, name, version)
+
 
 def _expect(conn: Connection, name: str, version: int | None) -> int:
-    """The version that is stored, 0 for none. Raises `VersionConflict`."""
     found = conn.execute(select(Proxy.version).where(Proxy.name == name)).scalar() or 0
     if version is not None and version != found:
         what = f"has version {found}" if found else "is not stored"

@@ -11,6 +11,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from alembic.config import Config
@@ -26,14 +27,34 @@ from gatewayx.store.errors import StoreError, StoreUnavailable
 from gatewayx.store.key import StoreKey, load_key
 from gatewayx.store.policies import Policies
 from gatewayx.store.proxies import Proxies
+from gatewayx.store.records import StoredProxy
 from gatewayx.store.secrets import Secrets
 from gatewayx.store.tables import Meta
-from gatewayx.store.tokens import Credential, Tokens
+from gatewayx.store.tokens import Credential, SuperuserRow, Tokens
 
 CHANNEL = "gatewayx_store"
 """Where PostgreSQL tells other nodes of a new revision."""
 
 VERSION_TABLE = "gateway_alembic_version"
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """Everything that a gateway serves from, as of one revision.
+
+    Attributes:
+        revision: The number that every change raises.
+        proxies: By name.
+        secrets: Texts by name.
+        credentials: Tokens of callers.
+        superusers: Tokens of operators.
+    """
+
+    revision: int
+    proxies: list[StoredProxy] = field(repr=False)
+    secrets: dict[str, str] = field(repr=False)
+    credentials: list[Credential]
+    superusers: dict[str, SuperuserRow]
 
 
 class Store(Database):
@@ -118,6 +139,17 @@ class Store(Database):
     def credentials(self) -> list[Credential]:
         """Every token that is valid now, for the data path."""
         return self.tokens.credentials()
+
+    def content(self) -> Content:
+        """What a gateway serves from. Raises `StoreError` for rows that the key does not open."""
+        # The number first: a change in between is then seen once more, not missed.
+        return Content(
+            self.revision(),
+            self.proxies.all(),
+            self.secrets.texts(),
+            self.credentials(),
+            self.tokens.superusers(),
+        )
 
     def _prepare(self) -> None:
         with self.read() as conn:
