@@ -77,6 +77,11 @@ class Driver:
     def handle_dial_failed(self, token: int, timed_out: bool) -> None:
         """A dial gave no connection."""
 
+    def keep_addresses(self, host: str, port: int, addresses: list[str]) -> int:
+        """Give up connections to a name that go to other addresses: idle ones now, busy ones after
+        their exchange. How many stay.
+        """
+
     def handle_wake(self) -> None:
         """A permit may have come free that a request here waits for."""
 

@@ -134,6 +134,7 @@ class Gateway:
             buffer_size=self._config.buffers.size,
             buffers_per_read=self._config.buffers.per_read,
             log_fd=self._log_fd,
+            dns=self._config.dns.model_dump(),
             spans_fd=None if self._spans is None else self._spans.write_fds[0],
         )
         self._health.apply(self._config, self._compiled)

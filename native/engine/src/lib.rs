@@ -53,6 +53,7 @@ pub mod fault_metrics;
 mod finish;
 mod flow;
 pub mod metrics;
+mod moved;
 mod output;
 mod pool;
 mod proxy;

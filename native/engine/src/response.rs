@@ -253,6 +253,7 @@ impl Engine {
             && upstream.keep_alive
             && exchange.body.is_done()
             && !upstream.send_failed
+            && !upstream.moved
             && upstream.unsent_bytes == 0
             && !self.draining;
         if keeps {

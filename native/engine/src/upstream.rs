@@ -47,6 +47,8 @@ pub(crate) struct Upstream {
     pub(crate) send_failed: bool,
     /// The target has shut down its sending side (tunnels only; elsewhere that ends the connection).
     pub(crate) ended: bool,
+    /// Its address is not the target's any more.
+    pub(crate) moved: bool,
     /// Exchanges served before the present one.
     pub(crate) served_count: u32,
     pub(crate) timer: Timer,
@@ -71,6 +73,7 @@ impl Upstream {
             reading_paused: false,
             send_failed: false,
             ended: false,
+            moved: false,
             served_count: 0,
             timer: Timer::default(),
             proxy,

@@ -10,6 +10,7 @@
 //! none of them happens within a drain.
 
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::os::fd::RawFd;
 
 use gatewayx_engine::config::Config;
@@ -199,6 +200,42 @@ impl Driver {
         self.drive(py, &[], |engine, now_ns| {
             engine.handle_connect_failed(now_ns, Key::from_bits(token), error);
         })
+    }
+
+    /// A name leads to these addresses by now: connections to others are closed, busy ones after their exchange.
+    /// How many connections to the name stay.
+    fn keep_addresses(
+        &self,
+        py: Python<'_>,
+        host: &str,
+        port: u16,
+        addresses: Vec<String>,
+    ) -> PyResult<usize> {
+        let addresses: Vec<IpAddr> = addresses
+            .iter()
+            .filter_map(|address| address.parse().ok())
+            .collect();
+        let (moved, all_count) = {
+            let mut state = self.state.borrow_mut();
+            let all = state.engine.upstreams_to(host, port);
+            let all_count = all.len();
+            let moved: Vec<Key> = all
+                .into_iter()
+                .filter(|&key| {
+                    let fd = state.upstreams.find(key).map(|socket| socket.fd);
+                    fd.and_then(socket::peer_address)
+                        .is_some_and(|peer| !addresses.contains(&peer))
+                })
+                .collect();
+            (moved, all_count)
+        };
+        let kept_count = all_count - moved.len();
+        self.drive(py, &[], |engine, _| {
+            moved
+                .into_iter()
+                .for_each(|key| engine.handle_upstream_moved(key));
+        })?;
+        Ok(kept_count)
     }
 
     /// A permit may have come free that a request here waits for.

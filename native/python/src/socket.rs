@@ -1,6 +1,7 @@
 //! Direct system calls on a transport's descriptor.
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::RawFd;
 
 /// Sends without waiting as much of `pieces` as the kernel takes, in one call.
@@ -29,6 +30,32 @@ pub(crate) fn send(fd: RawFd, pieces: &[libc::iovec]) -> io::Result<usize> {
         if error.kind() != io::ErrorKind::Interrupted {
             return Err(error);
         }
+    }
+}
+
+/// The address at the other end, if there is one.
+pub(crate) fn peer_address(fd: RawFd) -> Option<IpAddr> {
+    // SAFETY: all zeroes is a valid `sockaddr_storage`.
+    let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+    let mut len_bytes = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    let start = &raw mut storage;
+    // SAFETY: the kernel writes at most `len_bytes` bytes into `storage`.
+    if unsafe { libc::getpeername(fd, start.cast(), &raw mut len_bytes) } != 0 {
+        return None;
+    }
+    match libc::c_int::from(storage.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: the family says that it is a `sockaddr_in`, which fits and is aligned.
+            let address = unsafe { &*start.cast::<libc::sockaddr_in>() };
+            let bits = u32::from_be(address.sin_addr.s_addr);
+            Some(Ipv4Addr::from_bits(bits).into())
+        }
+        libc::AF_INET6 => {
+            // SAFETY: as above, a `sockaddr_in6`.
+            let address = unsafe { &*start.cast::<libc::sockaddr_in6>() };
+            Some(Ipv6Addr::from(address.sin6_addr.s6_addr).into())
+        }
+        _ => None,
     }
 }
 

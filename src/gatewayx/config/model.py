@@ -276,6 +276,22 @@ class UpstreamPoolConfig(Section):
     )
 
 
+class DnsConfig(Section):
+    """Names of upstreams, in each worker. All addresses of a name are used, in turn; the next one
+    is tried when one fails or does not answer within 250 ms, all within `timeout.dial`.
+    """
+
+    ttl: Wait = Field(
+        default=10,
+        description="How long the addresses of a name are used before it is looked up again. While"
+        " it has open connections that happens by itself, and those to addresses that it no longer"
+        " has are closed.",
+    )
+    negative_ttl: Wait = Field(
+        default=1, description="How long a name that was not found is not looked up again."
+    )
+
+
 class BufferConfig(Section):
     """Memory for bytes in flight, in each worker."""
 
@@ -328,6 +344,7 @@ class GatewayConfig(Section):
     )
     downstream: DownstreamConfig = DownstreamConfig()
     upstream_pool: UpstreamPoolConfig = UpstreamPoolConfig()
+    dns: DnsConfig = DnsConfig()
     buffers: BufferConfig = BufferConfig()
     auth: AuthConfig = AuthConfig()
     access_log: AccessLogConfig = AccessLogConfig()

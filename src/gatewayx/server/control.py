@@ -28,6 +28,7 @@ class Orders:
         buffer_size: Of one pooled buffer, in bytes.
         buffers_per_read: How many of them, side by side, one read may fill.
         drain_seconds: How long exchanges may go on when the supervisor is gone.
+        dns: How long what was looked up is used.
         config: The compiled configuration.
     """
 
@@ -42,6 +43,7 @@ class Orders:
     buffer_size: int
     buffers_per_read: int
     drain_seconds: float
+    dns: dict[str, float]
     config: dict[str, Any]
 
 

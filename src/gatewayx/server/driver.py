@@ -12,9 +12,11 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gatewayx import _native
+from gatewayx.server.dial import connect
+from gatewayx.server.resolver import Resolver
 
 log = logging.getLogger("gatewayx")
 
@@ -42,6 +44,7 @@ class Driver:
 
     Attributes:
         native: The native half.
+        resolver: What is known of upstreams' names.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Driver:
         log_fd: int | None = None,
         spans_fd: int | None = None,
         wake_fds: Sequence[int] = (),
+        dns: Mapping[str, float] | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._servers: dict[str, asyncio.Server] = {}
@@ -74,6 +78,8 @@ class Driver:
             spans_fd=spans_fd,
             wake_fds=wake_fds,
         )
+        self.resolver = Resolver(self.native.keep_addresses)
+        self.resolver.configure(**(dns or {}))
         if wake_fds:
             self._loop.add_reader(wake_fds[slot], self._wake, wake_fds[slot])
 
@@ -95,6 +101,7 @@ class Driver:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(drain_seconds):
                 await self._idle()
+        self.resolver.close()
         self.native.shutdown()
         if self._timer is not None:
             self._timer.cancel()
@@ -149,7 +156,13 @@ class Driver:
 
     async def _dial(self, token: int, host: str, port: int, tls: bool) -> None:
         try:
-            await self._loop.create_connection(lambda: Connection(self.native, token), host, port)
+            connected = await connect(await self.resolver.addresses(host, port))
+            # Shielded: it takes a turn of the loop, and whether the transport or the socket closes
+            # the descriptor after a cancellation differs between loops. The engine refuses what it
+            # does not want any more.
+            await asyncio.shield(
+                self._loop.create_connection(lambda: Connection(self.native, token), sock=connected)
+            )
         except TimeoutError:
             self.native.handle_dial_failed(token, timed_out=True)
         except (OSError, ssl.SSLError, UnicodeError):

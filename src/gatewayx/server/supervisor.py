@@ -147,7 +147,13 @@ class Worker:
         if opened:
             fds = [orders.listener_fds[place] for place in opened]
             socket.send_fds(descriptors, [b"f"], fds)
-        order = {"order": "reload", "config": orders.config, "opened": opened, "closed": closed}
+        order = {
+            "order": "reload",
+            "config": orders.config,
+            "dns": orders.dns,
+            "opened": opened,
+            "closed": closed,
+        }
         await channel.send(order)
         await channel.receive()
         self._known = orders
@@ -436,6 +442,7 @@ class Supervisor:
             buffer_size=self._config.buffers.size,
             buffers_per_read=self._config.buffers.per_read,
             drain_seconds=self._config.drain_timeout,
+            dns=self._config.dns.model_dump(),
             config=self._share(),
         )
 

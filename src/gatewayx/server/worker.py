@@ -37,6 +37,7 @@ async def work(channel: Channel, descriptors: socket.socket) -> None:
         log_fd=orders.log_fd,
         spans_fd=orders.spans_fd,
         wake_fds=orders.wake_fds,
+        dns=orders.dns,
     )
     for address, fd in orders.listener_fds.items():
         await driver.listen(address, socket.socket(fileno=fd))
@@ -58,6 +59,7 @@ async def work(channel: Channel, descriptors: socket.socket) -> None:
 async def _reload(driver: Driver, message: dict[str, Any], descriptors: socket.socket) -> None:
     """Switch to another configuration between two events of the loop, then to its listeners."""
     driver.native.configure(json.dumps(message["config"]).encode())
+    driver.resolver.configure(**message["dns"])
     for address in message["closed"]:
         driver.ignore(address)
     opened = message["opened"]
