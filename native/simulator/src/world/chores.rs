@@ -17,6 +17,8 @@ pub(super) enum Chore {
     ShutDown,
     /// A timer goes off that nobody has armed.
     EarlyTimer,
+    /// The name of a target leads elsewhere.
+    Move,
     /// A worker dies, and another takes its place.
     Crash,
 }
@@ -28,6 +30,9 @@ impl World {
         }
         if self.rng.chance(20) {
             self.plan_chore(span_ns, Chore::EarlyTimer);
+        }
+        if self.rng.chance(20) {
+            self.plan_chore(span_ns, Chore::Move);
         }
         if self.layout.temper == Temper::Calm {
             return;
@@ -75,6 +80,12 @@ impl World {
             Chore::EarlyTimer => {
                 for id in self.living() {
                     self.gateway(id).fire_timer();
+                }
+            }
+            Chore::Move => {
+                let host = format!("target-{}", self.rng.below(3));
+                for id in self.living() {
+                    self.gateway(id).move_target(&host);
                 }
             }
             Chore::Crash => self.crash(),

@@ -80,3 +80,30 @@ fn a_target_that_closes_is_not_kept() {
     pair.send(caller, get("b"));
     assert_ne!(pair.accept(), target);
 }
+
+#[test]
+fn an_idle_connection_to_a_former_address_is_closed_at_once() {
+    let mut pair = Pair::new(&one_proxy());
+    let targets = burst(&mut pair, 2);
+    pair.gateway.move_target("target");
+    pair.settle();
+    for target in targets {
+        assert_eq!(pair.ended(target), Some(Ended::Cleanly));
+    }
+    pair.ask(get("next"));
+    let fresh = pair.accept();
+    assert!(pair.received(fresh).starts_with("GET /next "));
+}
+
+#[test]
+fn a_busy_connection_to_a_former_address_ends_with_its_exchange() {
+    let mut pair = Pair::new(&one_proxy());
+    let caller = pair.ask(get("busy"));
+    let target = pair.accept();
+    pair.gateway.move_target("target");
+    pair.settle();
+    pair.send(target, ok("whole"));
+    assert!(pair.received(caller).ends_with("whole"));
+    assert_eq!(pair.ended(target), Some(Ended::Cleanly));
+    assert_eq!(pair.gateway.books().upstream_idle, 0);
+}
