@@ -13,6 +13,7 @@ use gatewayx_http::{
     ChunkLimits, ChunkedDecoder, Framing, HeadLimits, HeadScan, Method, ParseError, RequestHead,
     ResponseFraming, ResponseHead, parse_request, parse_response,
 };
+use gatewayx_policy::{Facts, Rule, Subject};
 use gatewayx_simulator::oracle::{self, Reader};
 
 pub use operations::operations;
@@ -24,12 +25,13 @@ pub fn target(name: &str) -> Option<fn(&[u8])> {
         "chunks" => Some(chunks),
         "operations" => Some(operations),
         "config" => Some(config),
+        "rules" => Some(rules),
         _ => None,
     }
 }
 
 /// Names of all targets.
-pub const TARGETS: [&str; 4] = ["heads", "chunks", "operations", "config"];
+pub const TARGETS: [&str; 5] = ["heads", "chunks", "operations", "config", "rules"];
 
 /// Heads: the verdict does not depend on how the bytes are cut, and another reader frames them the same.
 pub fn heads(data: &[u8]) {
@@ -140,6 +142,30 @@ fn decode(data: &[u8], piece: usize) -> (Result<bool, ParseError>, Vec<u8>, usiz
         }
     }
     (Ok(false), body, consumed)
+}
+
+/// Access rules: any text is read or refused at a place of its own, and what is read can be held against a request
+/// that has nothing.
+pub fn rules(data: &[u8]) {
+    struct Nothing;
+    impl Facts for Nothing {
+        fn values(&self, _: &Subject, _: &mut dyn FnMut(&[u8])) {}
+    }
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    match Rule::parse(text) {
+        Ok(rule) => {
+            let mut allowed = rule.is_public();
+            let verdict = rule.explain(&Nothing, &mut |place, outcome| {
+                assert!(text.get(place).is_some(), "a comparison has its place");
+                allowed = outcome;
+            });
+            // Whatever was compared last decided.
+            assert_eq!(verdict, allowed);
+        }
+        Err(error) => assert!(text.is_char_boundary(error.at)),
+    }
 }
 
 /// Configurations: any JSON is read or refused, and what the control plane would let pass can be run.

@@ -10,7 +10,7 @@ use gatewayx_fuzz::{TARGETS, target};
 use gatewayx_simulator::rng::Rng;
 
 /// Where the mutator starts.
-const SEEDS: [(&str, &[&str]); 4] = [
+const SEEDS: [(&str, &[&str]); 5] = [
     (
         "heads",
         &[
@@ -39,6 +39,14 @@ const SEEDS: [(&str, &[&str]); 4] = [
             "{\"proxies\":[{\"name\":\"a\",\"block\":1,\"path\":\"/a\",\"upstreams\":[{\"host\":\"h\",\"port\":80,\
            \"authority\":\"h\"}],\"timeout\":{\"dial_ms\":5},\"headers\":[[\"A\",\"b\"]],\"strip_path\":true}],\
            \"buffer\":{\"high_water_bytes\":1},\"access_log\":{\"enabled\":true}}",
+        ],
+    ),
+    (
+        "rules",
+        &[
+            "@request.auth.id != '' && (@request.method = \"GET\" || @request.ip = '10.0.0.0/8')",
+            "@request.headers.x-a = @request.auth.a.b",
+            "true",
         ],
     ),
 ];

@@ -5,6 +5,12 @@ use serde_json::{Value, json};
 use super::Temper;
 use crate::rng::Rng;
 
+/// SHA-256 of `sim-token`, which some callers show.
+const TOKEN_SHA256: &str = "104e8e6201c042a8a7a48ba07c5f25ce50b301f427ecd3703785435457f00372";
+
+/// SHA-256 of `sim-root`, which opens every proxy.
+const ROOT_SHA256: &str = "3e683a441c2620f429fed8b26ec98ab592ba7bc02b56e4641ff5373d7b70c414";
+
 /// A route that callers may ask for.
 #[derive(Clone, Debug)]
 pub struct Route {
@@ -74,6 +80,10 @@ impl Layout {
             "upstream_pool": {"idle_max": idle_max, "idle_per_host_max": rng.pick(&[0, 1, 3, 100])},
             "buffer": {"high_water_bytes": high_water_bytes},
             "access_log": {"enabled": true},
+            "auth": {"tokens": [
+                {"id": "sim", "digest": {"sha256": TOKEN_SHA256}},
+                {"id": "root", "digest": {"sha256": ROOT_SHA256}, "claims": {"mail": "m"}, "superuser": true},
+            ]},
         });
         Self {
             temper,
@@ -141,6 +151,7 @@ fn proxy(
         "strip_accept_encoding": rng.chance(20), "timeout": timeout,
     });
     add_policies(rng, rough, &mut proxy);
+    add_access(rng, rough, &mut proxy);
     if rng.chance(30) {
         proxy["headers"] = json!([["X-Added", "yes"]]);
     }
@@ -204,6 +215,38 @@ fn add_policies(rng: &mut Rng, rough: bool, proxy: &mut Value) {
         "slow_start_ms": rng.pick(&[0, 1_000]), "eject_after_failures": rng.pick(&[0, 1, 3]),
         "eject_ms": 50, "eject_max_ms": 1_000, "eject_max_percent": rng.pick(&[10, 50, 100]),
     });
+}
+
+/// Rules, rate limits and what the target is told of the caller. In a calm world everybody may call.
+fn add_access(rng: &mut Rng, rough: bool, proxy: &mut Value) {
+    proxy["pass_authorization"] = rng.chance(50).into();
+    if rng.chance(20) {
+        let id = json!({"claim": {"name": "id", "optional": true}});
+        proxy["header_templates"] = json!([{"name": "X-Caller", "parts": ["ip", id]}]);
+    }
+    if !rough {
+        return;
+    }
+    if rng.chance(25) {
+        proxy["access_rule"] = rng
+            .pick(&[
+                "",
+                "@request.auth.id != ''",
+                "@request.method = 'GET' && @request.ip != '::1'",
+                "@request.method = 'PUT' || @request.auth.role = 'nobody'",
+            ])
+            .into();
+    }
+    if rng.chance(8) {
+        let mail = json!({"claim": {"name": "mail"}});
+        proxy["header_templates"] = json!([{"name": "X-Mail", "parts": [mail]}]);
+    }
+    if rng.chance(15) {
+        proxy["rate_limit"] = json!({
+            "requests": rng.between(1, 20), "per_ms": rng.pick(&[10, 1_000]), "burst": rng.between(1, 10),
+            "key": rng.pick(&["proxy", "ip", "auth_id"]),
+        });
+    }
 }
 
 /// A deadline of the scale on which peers of a rough world dawdle.

@@ -24,6 +24,8 @@ pub struct RequestPlan {
     path: String,
     connection: Option<&'static str>,
     absolute: bool,
+    /// Shows the token that the gateway knows.
+    known: bool,
     fault: Option<CallerFault>,
     temper: Temper,
 }
@@ -98,6 +100,7 @@ impl RequestPlan {
             path,
             connection: draw_connection(rng, http11),
             absolute: rng.chance(5),
+            known: rng.chance(40),
             fault,
             temper: layout.temper,
         }
@@ -177,6 +180,9 @@ impl RequestPlan {
             head += "Connection: Upgrade\r\nUpgrade: websocket\r\n";
         } else if let Some(connection) = self.connection {
             head += &format!("Connection: {connection}\r\n");
+        }
+        if self.known {
+            head += "Authorization: Bearer sim-token\r\n";
         }
         match self.framing {
             Framing::Length(len) => head += &format!("Content-Length: {len}\r\n"),

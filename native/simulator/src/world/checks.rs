@@ -11,6 +11,9 @@ use crate::plan::{ExchangePlan, Goodbye, MS, Step};
 /// Longer than any breaker stays open and any target is set aside.
 const QUIET_NS: u64 = 60_000 * MS;
 
+/// No proxy lets fewer requests through than one in so long.
+const RATE_INTERVAL_MAX_NS: u64 = 1_000 * MS;
+
 impl World {
     /// Nothing is left: no exchange, no permit, no connection, no byte, no timer.
     pub(super) fn check_rest(&mut self) {
@@ -44,12 +47,16 @@ impl World {
         for proxy in proxies.iter().filter(|proxy| proxy["active"] != false) {
             self.now_ns += QUIET_NS;
             for turn in 0..4 {
+                self.now_ns += RATE_INTERVAL_MAX_NS;
                 // Probes that died with their worker are replaced one by one.
                 if self.living().len() < self.workers.len() {
                     self.now_ns += QUIET_NS;
                 }
                 let path = proxy["path"].as_str().unwrap_or_default();
-                let request = format!("GET {path} HTTP/1.1\r\nHost: sim.test\r\n\r\n");
+                let request = format!(
+                    "GET {path} HTTP/1.1\r\nHost: sim.test\r\n\
+                     Authorization: Bearer sim-root\r\n\r\n"
+                );
                 let script = vec![
                     Step::Send(request.into_bytes()),
                     Step::AwaitResponses(1),

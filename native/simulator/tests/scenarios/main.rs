@@ -1,5 +1,6 @@
 //! Dialogues played by hand, each the smallest that shows its rule.
 
+mod access;
 mod back_pressure;
 mod cancellation;
 mod drain;
