@@ -22,6 +22,9 @@ EXTENSION_CRATES := auth http policy telemetry engine python
 EXTENSION_SOURCES := Cargo.toml Cargo.lock pyproject.toml \
     $(shell find $(EXTENSION_CRATES:%=native/%) -name '*.rs' -o -name Cargo.toml)
 
+PLUGIN := target/gatewayx-envoy.wasm
+PLUGIN_SOURCES := scripts/build-wasm.sh $(shell find wasm native/policy -name '*.rs' -o -name 'Cargo.*')
+
 .PHONY: help
 help: ## List the tasks
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | \
@@ -53,6 +56,13 @@ $(STAMPS)/extension: $(STAMPS)/tools $(EXTENSION_SOURCES)
 	@$(BIN)/maturin develop --uv --release --locked --quiet
 	@touch $@
 
+.PHONY: wasm
+wasm: $(PLUGIN) ## Build the Envoy plugin, with Debian's compiler
+
+$(PLUGIN): $(PLUGIN_SOURCES)
+	@echo "Building the Envoy plugin"
+	@scripts/build-wasm.sh $@
+
 # Using
 
 .PHONY: run
@@ -62,13 +72,13 @@ run: setup ## Run a demo upstream and the gateway in front of it; prints what to
 # Checking
 
 .PHONY: test
-test: setup peers ## Everything that continuous integration runs
+test: setup peers wasm ## Everything that continuous integration runs
 	@$(MAKE) --no-print-directory lint test-native test-python
 
 .PHONY: peers
 peers:
 	@scripts/system-packages.sh nginx:nginx-light haproxy:haproxy prometheus:prometheus \
-	    initdb:postgresql faketime:faketime systemd-analyze:systemd
+	    initdb:postgresql faketime:faketime systemd-analyze:systemd go:golang-go
 
 .PHONY: lint
 lint: setup ## Formatting, lints and types; warnings are errors
@@ -76,6 +86,8 @@ lint: setup ## Formatting, lints and types; warnings are errors
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo fmt --manifest-path native/fuzz/Cargo.toml --check
 	cargo clippy --manifest-path native/fuzz/Cargo.toml --target-dir target/fuzz --locked -- -D warnings
+	cargo fmt --manifest-path wasm/Cargo.toml --check
+	cargo clippy --manifest-path wasm/Cargo.toml --target-dir target/wasm --all-targets --locked -- -D warnings
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -87,6 +99,7 @@ test-native: setup ## Rust tests; the shared-memory code under every interleavin
 	cargo test --workspace --locked
 	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom \
 	    cargo test --package gatewayx-telemetry --release --test loom --locked
+	cargo test --manifest-path wasm/Cargo.toml --target-dir target/wasm --locked
 	cargo run --package gatewayx-simulator --release --locked -- --exchanges 200000
 	cargo run --manifest-path native/fuzz/Cargo.toml --target-dir target/fuzz --locked
 
@@ -98,11 +111,11 @@ soak: setup ## Simulate for as long as it is let: SEED= where to begin, EXCHANGE
 	    --seed $(or $(SEED),$(shell date +%s)) --inputs 2000000
 
 .PHONY: test-python
-test-python: setup peers ## Python tests: units, integration on real sockets, the rules of the code
+test-python: setup peers wasm ## Python tests: units, integration on real sockets, the rules of the code
 	$(BIN)/pytest -q
 
 .PHONY: coverage
-coverage: setup peers ## Python tests with the lines that none of them ran
+coverage: setup peers wasm ## Python tests with the lines that none of them ran
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -q
 	$(BIN)/coverage combine --quiet
