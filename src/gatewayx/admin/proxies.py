@@ -123,7 +123,7 @@ def proxies_router(state: AdminState, control: ControlPlane | None) -> APIRouter
             ),
             Entry(proxy.name, "store", row.version, proxy),
         )
-        status = 201 if row.version == 1 or version == 0 else 200
+        status = 201 if row.created else 200
         return JSONResponse(_shown(answer), status, headers=etag(row.version))
 
     @router.get("", summary="Every proxy, header values hidden", response_model=ProxiesAnswer)

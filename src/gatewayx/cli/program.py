@@ -11,7 +11,11 @@ import click
 
 from gatewayx.cli import report
 from gatewayx.cli.breaker import breaker
+from gatewayx.cli.operate import completion, config_group, drain, stats
 from gatewayx.cli.options import admin_options
+from gatewayx.cli.proxy import proxy
+from gatewayx.cli.records import secret, token
+from gatewayx.cli.route import route
 from gatewayx.slo.cli import slo_group
 
 if TYPE_CHECKING:
@@ -109,6 +113,8 @@ def version() -> int:
     return report.version()
 
 
+for _command in (completion, config_group, drain, proxy, route, secret, stats, token):
+    program.add_command(_command)
 program.add_command(breaker)
 program.add_command(slo_group)
 

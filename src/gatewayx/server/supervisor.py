@@ -488,10 +488,12 @@ def serve(config: GatewayConfig, *, load: Load | None = None, say: Say = print) 
     async def run() -> int:
         stopped = supervisor.stop_asked
         with _signals(supervisor, stopped):
-            if token is not None and token.made:
-                kind = "kept, and not shown again" if kept else "made for this run"
-                say(f"admin token ({kind}): {token.text}")
+            if kept and token is not None:
+                # Said before anything can fail: the next start would not say it.
+                say(f"admin token (kept, and not shown again): {token.text}")
             await supervisor.start(say)
+            if not kept and token is not None and token.made:
+                say(f"admin token (made for this run): {token.text}")
             await stopped.wait()
             await supervisor.stop()
         return 0

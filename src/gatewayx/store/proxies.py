@@ -75,7 +75,7 @@ class Proxies:
         latest = conn.execute(
             select(func.max(Revision.version)).where(Revision.name == name)
         ).scalar()
-        stored = StoredProxy(name, (latest or 0) + 1, document)
+        stored = StoredProxy(name, (latest or 0) + 1, document, created=not found)
         values = self._write(stored)
         if found:
             conn.execute(update(Proxy).where(Proxy.name == name).values(**values))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from gatewayx.config import Fault, GatewayConfig, ProxyConfig
@@ -10,11 +10,19 @@ from gatewayx.config import Fault, GatewayConfig, ProxyConfig
 
 @dataclass(frozen=True, slots=True)
 class StoredProxy:
-    """One proxy as it is stored. Its headers may hold secrets."""
+    """One proxy as it is stored. Its headers may hold secrets.
+
+    Attributes:
+        name: Its name.
+        version: Raised by every change; the ETag.
+        document: What was set of its settings.
+        created: Whether the change that has just been made created it.
+    """
 
     name: str
     version: int
     document: dict[str, Any]
+    created: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
