@@ -90,7 +90,10 @@ class Gateway:
         """Where every listener is."""
         if not self._listening:
             raise RuntimeError("the gateway has not been started")
-        return [url(listening) for listening in self._listening]
+        return [
+            url(listening, listener.scheme)
+            for listening, listener in zip(self._listening, self._config.listeners, strict=True)
+        ]
 
     def metrics(self) -> list[tuple[Any, ...]]:
         """All metric families: `(name, kind, help, label_names, samples, bounds)`."""
@@ -138,8 +141,8 @@ class Gateway:
             spans_fd=None if self._spans is None else self._spans.write_fds[0],
         )
         self._health.apply(self._config, self._compiled)
-        for listening in self._listening:
-            await self._driver.listen(url(listening), listening)
+        for listener, listening in zip(self._config.listeners, self._listening, strict=True):
+            await self._driver.listen(listener.address, listening)
 
     def _engine_config(self) -> bytes:
         return json.dumps({**self._compiled, "rate_limit_seed": self._rate_limit_seed}).encode()

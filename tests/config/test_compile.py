@@ -67,7 +67,7 @@ COMPILED = {
                 {
                     "host": "::1",
                     "port": 8001,
-                    "tls": False,
+                    "tls": None,
                     "authority": "[::1]:8001",
                     "base_path": "/v1",
                     "weight": 1,
@@ -166,7 +166,7 @@ COMPILED = {
                 {
                     "host": "127.0.0.1",
                     "port": 8002,
-                    "tls": False,
+                    "tls": None,
                     "authority": "127.0.0.1:8002",
                     "base_path": "",
                     "weight": 2,
@@ -174,7 +174,7 @@ COMPILED = {
                 {
                     "host": "127.0.0.1",
                     "port": 8003,
-                    "tls": False,
+                    "tls": None,
                     "authority": "127.0.0.1:8003",
                     "base_path": "",
                     "weight": 1,
@@ -228,6 +228,8 @@ COMPILED = {
         "target_max_bytes": 2048,
         "fields_max": 40,
     },
+    "listener_tls": {},
+    "upstream_tls": {},
     "upstream_pool": {"idle_max": 7, "idle_per_host_max": 3},
     "buffer": {"high_water_bytes": 1 << 20},
     "auth": {

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import ssl
 import struct
 from typing import Any
 
@@ -24,7 +25,14 @@ class Caller:
         self._eof = False
 
     @classmethod
-    async def connect(cls, port: int, *, receive_buffer_bytes: int = 0) -> Caller:
+    async def connect(
+        cls,
+        port: int,
+        *,
+        receive_buffer_bytes: int = 0,
+        tls: ssl.SSLContext | None = None,
+        server_name: str = "gw.test",
+    ) -> Caller:
         """Connects; with `receive_buffer_bytes` the kernel keeps no more than about that unread."""
         endpoint = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         endpoint.setblocking(False)
@@ -38,7 +46,16 @@ class Caller:
         except BaseException:
             endpoint.close()
             raise
-        return cls(*await asyncio.open_connection(sock=endpoint, limit=limit))
+        named = server_name if tls is not None else None
+        streams = await asyncio.open_connection(
+            sock=endpoint, limit=limit, ssl=tls, server_hostname=named
+        )
+        return cls(*streams)
+
+    def tls(self) -> ssl.SSLObject:
+        """The caller's side of TLS."""
+        found: ssl.SSLObject = self._writer.get_extra_info("ssl_object")
+        return found
 
     # --- sending ----------------------------------------------------------------------------------
 
@@ -75,7 +92,7 @@ class Caller:
 
     async def close(self) -> None:
         self._writer.close()
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
             await self._writer.wait_closed()
 
     # --- receiving --------------------------------------------------------------------------------

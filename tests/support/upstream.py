@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import count
@@ -129,10 +130,11 @@ class ScriptedUpstream:
         self._numbers = count(1)
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
+        self._tls: ssl.SSLContext | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'http' if self._tls is None else 'https'}://127.0.0.1:{self.port}"
 
     @property
     def authority(self) -> bytes:
@@ -142,9 +144,10 @@ class ScriptedUpstream:
         """Sets the handler of a path. With `stream` it is called before the body has come."""
         self._handlers[path.encode()] = (handler, stream)
 
-    async def start(self, port: int = 0) -> None:
+    async def start(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self._server = await asyncio.start_server(
-            self._accept, "127.0.0.1", port, limit=_HEAD_MAX_BYTES, backlog=4096
+            self._accept, "127.0.0.1", port, limit=_HEAD_MAX_BYTES, backlog=4096, ssl=tls
         )
         self.port = self._server.sockets[0].getsockname()[1]
 

@@ -1,8 +1,12 @@
 //! The compiled configuration, as the control plane hands it over. All values are checked there; here
 //! they are only typed. Durations are milliseconds, `0` waits for ever; sizes are bytes.
 
+use std::collections::HashMap;
+
 use gatewayx_auth::config::AuthConfig;
 use serde::Deserialize;
+
+use crate::tls::{ClientTls, ServerTls, TargetTls};
 
 /// Everything the engine is told.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -10,6 +14,12 @@ use serde::Deserialize;
 pub struct Config {
     /// Routes and how to serve them.
     pub proxies: Vec<ProxyConfig>,
+    /// What callers who come to an address see; addresses that are not here speak no TLS.
+    #[serde(default)]
+    pub listener_tls: HashMap<String, ServerTls>,
+    /// What targets have to show, by the key that [`TargetTls::settings`] names.
+    #[serde(default)]
+    pub upstream_tls: HashMap<String, ClientTls>,
     /// What callers may do.
     #[serde(default)]
     pub downstream: DownstreamConfig,
@@ -34,6 +44,13 @@ pub struct Config {
     /// The pseudonym in `Via`.
     #[serde(default = "default_server_name")]
     pub server_name: String,
+}
+
+impl Config {
+    /// What callers who come to an address see, if it speaks TLS.
+    pub(crate) fn tls_of(&self, address: &str) -> Option<ServerTls> {
+        self.listener_tls.get(address).cloned()
+    }
 }
 
 /// One proxy: what it matches and where it leads.
@@ -329,7 +346,7 @@ pub struct UpstreamConfig {
     pub port: u16,
     /// Speak TLS to it.
     #[serde(default)]
-    pub tls: bool,
+    pub tls: Option<TargetTls>,
     /// Value of `Host`.
     pub authority: String,
     /// Put before every path, without a trailing slash.

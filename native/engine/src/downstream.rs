@@ -85,6 +85,8 @@ pub(crate) struct Downstream {
     // connection
     pub(crate) peer: Peer,
     pub(crate) phase: DownstreamPhase,
+    /// It speaks TLS; see `tls`.
+    pub(crate) is_secured: bool,
     /// Bytes received and not yet used: part of a head, pipelined requests, a body without an upstream.
     pub(crate) inbuf: Vec<u8>,
     pub(crate) scan: HeadScan,
@@ -109,6 +111,7 @@ impl Downstream {
         Self {
             peer,
             phase: DownstreamPhase::Head,
+            is_secured: false,
             inbuf: Vec::new(),
             scan: HeadScan::default(),
             outbox: Outbox::default(),

@@ -21,6 +21,7 @@ use crate::request_id::RequestIds;
 use crate::route::Routes;
 use crate::slab::{Key, Slab};
 use crate::timers::{Due, NEVER, Timers};
+use crate::tls::{ServerTls, Sessions};
 use crate::upstream::{Upstream, UpstreamPhase};
 
 /// Why a dial gave no connection.
@@ -42,10 +43,13 @@ pub struct Engine {
     pub(crate) authenticator: RefCell<Authenticator>,
     pub(crate) proxies: Vec<Rc<Proxy>>,
     pub(crate) targets: Vec<Target>,
-    target_ids: HashMap<Target, u32>,
+    pub(crate) target_ids: HashMap<Target, u32>,
+    /// Every address that was ever listened on, and what callers who come there see.
+    pub(crate) listeners: Vec<(String, Option<ServerTls>)>,
     // connections
     pub(crate) downstreams: Slab<Downstream>,
     pub(crate) upstreams: Slab<Upstream>,
+    pub(crate) sessions: Sessions,
     pub(crate) pool: IdlePool,
     pub(crate) timers: Timers,
     pub(crate) draining: bool,
@@ -71,23 +75,6 @@ pub struct Engine {
     pub(crate) ids: RequestIds,
 }
 
-/// How many of each thing the engine holds: zero after the last exchange but for the pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Counts {
-    /// Callers' connections.
-    pub downstreams: usize,
-    /// Connections to targets, idle ones included.
-    pub upstreams: usize,
-    /// Idle ones.
-    pub idle_upstreams: usize,
-    /// Exchanges under way.
-    pub exchanges: usize,
-    /// Entries of the timer heap.
-    pub timers: usize,
-    /// Bytes that were received and are kept.
-    pub buffered_bytes: usize,
-}
-
 impl Engine {
     /// An engine that records into `slot` of `region` and draws request ids from `seed`.
     pub fn new(cfg: Config, region: Region, slot: u32, seed: u64) -> Self {
@@ -101,6 +88,8 @@ impl Engine {
             target_ids: HashMap::new(),
             downstreams: Slab::new(),
             upstreams: Slab::new(),
+            sessions: Sessions::default(),
+            listeners: Vec::new(),
             pool: IdlePool::default(),
             timers: Timers::default(),
             draining: false,
@@ -123,62 +112,6 @@ impl Engine {
         engine
     }
 
-    /// Switches to another configuration. Exchanges under way finish on the one they began with.
-    pub fn handle_config(&mut self, now_ns: u64, cfg: Config) {
-        self.cfg = cfg;
-        self.install();
-        // A limit may have been raised or lifted.
-        self.handle_wake(now_ns);
-    }
-
-    fn install(&mut self) {
-        let limits = &self.cfg.downstream;
-        self.limits = HeadLimits {
-            head_max_bytes: limits.head_max_bytes,
-            target_max_bytes: limits.target_max_bytes,
-            fields_max_count: limits.fields_max,
-        };
-        let spans = self.cfg.tracing.as_ref().is_some_and(|cfg| cfg.spans);
-        self.records_requests = self.cfg.access_log.enabled || spans;
-        self.via_line = format!("Via: 1.1 {}\r\n", self.cfg.server_name).into_bytes();
-        self.authenticator = RefCell::new(Authenticator::new(&self.cfg.auth));
-        self.routes = Routes::default();
-        let before = std::mem::take(&mut self.proxies);
-        for cfg in self.cfg.proxies.clone() {
-            let index = self.proxies.len() as u32;
-            if cfg.active {
-                self.routes.insert(cfg.host.as_deref(), &cfg.path, index);
-            }
-            let known = before.iter().find(|proxy| proxy.cfg.name == cfg.name);
-            if let Some(same) = known.filter(|proxy| proxy.cfg == cfg) {
-                self.proxies.push(same.clone());
-                continue;
-            }
-            let queue = known.map(|proxy| proxy.queue.clone()).unwrap_or_default();
-            let targets = cfg
-                .upstreams
-                .iter()
-                .map(|upstream| {
-                    let target = Target::of(upstream);
-                    *self.target_ids.entry(target).or_insert_with_key(|target| {
-                        self.targets.push(target.clone());
-                        self.targets.len() as u32 - 1
-                    })
-                })
-                .collect();
-            let proxy = Proxy::new(
-                cfg,
-                &self.region,
-                self.cfg.rate_limit_seed,
-                self.slot,
-                targets,
-                queue,
-            );
-            self.proxies.push(Rc::new(proxy));
-        }
-        self.assign_faults();
-    }
-
     /// Tells the engine what to add to its clock to get Unix time; the access log needs it.
     pub fn set_wall_offset_ns(&mut self, wall_offset_ns: u64) {
         self.wall_offset_ns = wall_offset_ns;
@@ -186,19 +119,53 @@ impl Engine {
 
     // ---- inputs: callers
 
-    /// A caller has connected.
-    pub fn handle_downstream_opened(&mut self, now_ns: u64, peer: Peer) -> Key {
+    /// The number of the listener at `address`, as the configuration writes it.
+    pub fn listener(&mut self, address: &str) -> u32 {
+        let known = self
+            .listeners
+            .iter()
+            .position(|(known, _)| known == address);
+        let index = known.unwrap_or_else(|| {
+            let tls = self.cfg.tls_of(address);
+            self.listeners.push((address.to_owned(), tls));
+            self.listeners.len() - 1
+        });
+        index as u32
+    }
+
+    /// A caller has connected, at a listener that [`Self::listener`] knows.
+    pub fn handle_downstream_opened(&mut self, now_ns: u64, peer: Peer, listener: u32) -> Key {
         self.tidy_timers();
         let key = self.downstreams.insert(Downstream::new(peer));
         self.cells.add(cell::DOWNSTREAM_ACCEPTED, 1);
         self.cells.add(cell::DOWNSTREAM_OPEN, 1);
         let deadline_ns = after(now_ns, self.cfg.downstream.request_head_ms);
         self.set_phase_deadline(key, deadline_ns);
+        if let Some((_, Some(tls))) = self.listeners.get(listener as usize) {
+            let tls = tls.clone();
+            self.secure_downstream(key, &tls);
+        }
         key
     }
 
     /// A caller has sent bytes. `input` must stay as it is until the drain that follows has ended.
     pub fn handle_downstream_data(&mut self, now_ns: u64, key: Key, input: &[u8]) {
+        match self.downstreams.find(key) {
+            None => {}
+            Some(downstream) if downstream.is_secured => self.open_downstream(now_ns, key, input),
+            Some(_) => self.read_from_downstream(now_ns, key, input, true),
+        }
+    }
+
+    /// What a caller has sent, as HTTP sees it. `is_input`: the bytes are the driver's input.
+    #[inline]
+    pub(crate) fn read_from_downstream(
+        &mut self,
+        now_ns: u64,
+        key: Key,
+        input: &[u8],
+        is_input: bool,
+    ) {
         let Some(downstream) = self.downstreams.find(key) else {
             return;
         };
@@ -206,7 +173,7 @@ impl Engine {
             downstream.inbuf.extend_from_slice(input);
             return self.reread_downstream(now_ns, key);
         }
-        let used = self.read_downstream(now_ns, key, input, true);
+        let used = self.read_downstream(now_ns, key, input, is_input);
         if used < input.len()
             && let Some(downstream) = self.downstreams.find(key)
         {
@@ -233,6 +200,12 @@ impl Engine {
 
     /// A caller has shut down its sending side, or closed.
     pub fn handle_downstream_eof(&mut self, now_ns: u64, key: Key) {
+        if !self.end_is_known(ConnId::Downstream(key)) {
+            self.end_downstream(now_ns, key);
+        }
+    }
+
+    pub(crate) fn end_downstream(&mut self, now_ns: u64, key: Key) {
         let Some(downstream) = self.downstreams.find(key) else {
             return;
         };
@@ -274,12 +247,26 @@ impl Engine {
         let Some(downstream) = upstream.downstream else {
             return false;
         };
+        let target = self.downstreams[downstream].exchange.target;
+        let proxy = upstream.proxy.clone();
+        match &proxy.targets[target].tls {
+            None => self.begin_upstream(now_ns, key),
+            Some((tls, name)) => self.secure_upstream(now_ns, key, tls.as_ref(), name),
+        }
+        true
+    }
+
+    /// A connection is of use: the request that it was opened for goes out.
+    pub(crate) fn begin_upstream(&mut self, now_ns: u64, key: Key) {
+        let upstream = &mut self.upstreams[key];
+        let Some(downstream) = upstream.downstream else {
+            return;
+        };
         upstream.phase = UpstreamPhase::AwaitingHead;
         upstream.proxy.cells.add(cell::UPSTREAM_CONNECTS, 1);
         upstream.proxy.cells.add(cell::UPSTREAM_ACTIVE, 1);
         self.send_request(now_ns, downstream);
         self.reread_downstream(now_ns, downstream);
-        true
     }
 
     /// A connection asked for could not be opened.
@@ -301,12 +288,28 @@ impl Engine {
 
     /// A target has sent bytes. `input` must stay as it is until the drain that follows has ended.
     pub fn handle_upstream_data(&mut self, now_ns: u64, key: Key, input: &[u8]) {
+        match self.upstreams.find(key) {
+            None => {}
+            Some(upstream) if upstream.is_secured => self.open_upstream(now_ns, key, input),
+            Some(_) => self.read_from_upstream(now_ns, key, input, true),
+        }
+    }
+
+    /// What a target has sent, as HTTP sees it. `is_input`: the bytes are the driver's input.
+    #[inline]
+    pub(crate) fn read_from_upstream(
+        &mut self,
+        now_ns: u64,
+        key: Key,
+        input: &[u8],
+        is_input: bool,
+    ) {
         let Some(upstream) = self.upstreams.find(key) else {
             return;
         };
         let downstream = upstream.downstream;
         if upstream.inbuf.is_empty() {
-            let used = self.read_upstream(now_ns, key, input, true);
+            let used = self.read_upstream(now_ns, key, input, is_input);
             if used < input.len()
                 && let Some(upstream) = self.upstreams.find(key)
             {
@@ -339,7 +342,15 @@ impl Engine {
 
     /// A target has shut down its sending side.
     pub fn handle_upstream_eof(&mut self, now_ns: u64, key: Key) {
-        self.handle_upstream_end(now_ns, key, true);
+        if self.end_is_known(ConnId::Upstream(key)) {
+            return;
+        }
+        // Within TLS an end that is not announced is a cut (RFC 8446 section 6.1).
+        let clean = !self
+            .upstreams
+            .find(key)
+            .is_some_and(|upstream| upstream.is_secured);
+        self.handle_upstream_end(now_ns, key, clean);
     }
 
     /// A target's connection is gone.
@@ -347,7 +358,7 @@ impl Engine {
         self.handle_upstream_end(now_ns, key, false);
     }
 
-    fn handle_upstream_end(&mut self, now_ns: u64, key: Key, clean: bool) {
+    pub(crate) fn handle_upstream_end(&mut self, now_ns: u64, key: Key, clean: bool) {
         let Some(upstream) = self.upstreams.find(key) else {
             return;
         };
@@ -507,6 +518,11 @@ impl Engine {
             }
             self.out.clear();
         }
+        if let Some(Action::Close { conn, .. }) = action
+            && !self.sessions.is_empty()
+        {
+            self.sessions.remove(conn);
+        }
         action
     }
 
@@ -543,36 +559,6 @@ impl Engine {
             .iter()
             .find(|proxy| proxy.cfg.block == block)
             .map_or("", |proxy| &proxy.cfg.name)
-    }
-
-    /// What is alive.
-    pub fn counts(&self) -> Counts {
-        Counts {
-            downstreams: self.downstreams.len(),
-            upstreams: self.upstreams.len(),
-            idle_upstreams: self.pool.len(),
-            exchanges: self
-                .downstreams
-                .keys()
-                .filter(|&key| self.downstreams[key].exchange.active)
-                .count(),
-            timers: self.timers.len(),
-            buffered_bytes: self
-                .downstreams
-                .keys()
-                .map(|key| &self.downstreams[key])
-                .map(|downstream| {
-                    let exchange = &downstream.exchange;
-                    let replay_bytes = exchange.replay.as_ref().map_or(0, Vec::len);
-                    downstream.inbuf.len() + exchange.request_head.bytes.len() + replay_bytes
-                })
-                .chain(
-                    self.upstreams
-                        .keys()
-                        .map(|key| self.upstreams[key].inbuf.len()),
-                )
-                .sum(),
-        }
     }
 }
 

@@ -70,6 +70,10 @@ pub enum Reason {
     DialTimeout,
     /// The connection was refused or the name is unknown.
     DialFailed,
+    /// The TLS handshake did not end within its deadline.
+    TlsTimeout,
+    /// The TLS handshake failed, or the certificate is not good.
+    TlsFailed,
     /// No response head within its deadline.
     HeaderTimeout,
     /// The response body stopped arriving.
@@ -91,7 +95,7 @@ pub enum Reason {
 }
 
 /// How many metric labels there are.
-pub(crate) const REASON_COUNT: usize = 31;
+pub(crate) const REASON_COUNT: usize = 33;
 
 /// The `type` label of an upstream's own 5xx.
 pub(crate) const UPSTREAM_5XX: usize = REASON_COUNT - 1;
@@ -128,6 +132,8 @@ pub const REASON_NAMES: [&str; REASON_COUNT] = [
     "access_denied",
     "claim_missing",
     "rate_limited",
+    "tls_timeout",
+    "tls_failed",
     "5xx",
 ];
 
@@ -170,6 +176,8 @@ impl Reason {
             Self::AccessDenied => 27,
             Self::ClaimMissing => 28,
             Self::RateLimited => 29,
+            Self::TlsTimeout => 30,
+            Self::TlsFailed => 31,
         }
     }
 
@@ -194,7 +202,7 @@ impl Reason {
             26 => 401,
             27 | 28 => 403,
             13 | 14 => 503,
-            15 | 17 | 18 | 19 => 504,
+            15 | 17 | 18 | 19 | 30 => 504,
             24 | 25 => STATUS_CLIENT_CLOSED,
             _ => 502,
         }
@@ -246,6 +254,10 @@ impl Reason {
             Self::CircuitOpen => "the upstream has failed repeatedly and is given time to recover",
             Self::DialTimeout => "dial: the upstream did not accept a connection in time",
             Self::DialFailed => "dial: the upstream refused the connection or cannot be found",
+            Self::TlsTimeout => "TLS handshake: the upstream did not finish it in time",
+            Self::TlsFailed => {
+                "TLS handshake: it failed, or the upstream's certificate is not good"
+            }
             Self::HeaderTimeout => "response header: the upstream did not answer in time",
             Self::IdleTimeout => "response body: the upstream stopped sending",
             Self::TotalTimeout => "the exchange took longer than its total timeout",
@@ -260,7 +272,9 @@ impl Reason {
     /// Whether the request may be tried once more.
     pub fn retry(self) -> Retry {
         match self {
-            Self::DialTimeout | Self::DialFailed => Retry::Unsent,
+            Self::DialTimeout | Self::DialFailed | Self::TlsTimeout | Self::TlsFailed => {
+                Retry::Unsent
+            }
             Self::UpstreamReset => Retry::Unanswered,
             Self::HeaderTimeout => Retry::TimedOut,
             _ => Retry::Never,

@@ -207,8 +207,7 @@ impl Engine {
             self.cfg.downstream.linger_ms
         };
         self.set_phase_deadline(key, after(now_ns, wait_ms.max(1)));
-        self.out
-            .push_action(Action::ShutdownWrite(ConnId::Downstream(key)));
+        self.shut_down(ConnId::Downstream(key));
     }
 
     // ---- deadlines that were reached
@@ -260,7 +259,8 @@ impl Engine {
         match phase {
             UpstreamPhase::Idle => {}
             UpstreamPhase::Connecting => {
-                self.fail_attempt(now_ns, downstream_key, Reason::DialTimeout);
+                let reason = self.connecting_failure(key, true);
+                self.fail_attempt(now_ns, downstream_key, reason);
             }
             UpstreamPhase::AwaitingHead => {
                 let downstream = &mut self.downstreams[downstream_key];
@@ -292,6 +292,9 @@ impl Engine {
 
     /// Closes a caller's connection; its exchange, if any, has been accounted for.
     pub(crate) fn remove_downstream(&mut self, key: Key, mode: CloseMode) {
+        if mode == CloseMode::Graceful {
+            self.say_goodbye(ConnId::Downstream(key));
+        }
         let Some(downstream) = self.downstreams.remove(key) else {
             return;
         };
@@ -306,6 +309,9 @@ impl Engine {
 
     /// Closes a target's connection, which no exchange uses any more.
     pub(crate) fn close_upstream(&mut self, key: Key, mode: CloseMode) {
+        if mode == CloseMode::Graceful {
+            self.say_goodbye(ConnId::Upstream(key));
+        }
         let Some(upstream) = self.upstreams.remove(key) else {
             return;
         };

@@ -23,7 +23,7 @@
 //!
 //! # Layout
 //!
-//! `engine.rs` inputs and outputs; `request.rs`, `attempt.rs`, `response.rs`,
+//! `engine.rs` inputs and outputs; `install.rs` a change of configuration; `request.rs`, `attempt.rs`, `response.rs`,
 //! `finish.rs` what they lead to; `flow.rs` back-pressure and deadlines;
 //! `downstream.rs`, `upstream.rs` the two kinds of connection; `rewrite.rs`, `respond.rs` heads as they
 //! leave; `error.rs` every reason and its tables; `route.rs`, `pool.rs`, `timers.rs`, `slab.rs`, `output.rs`
@@ -45,6 +45,7 @@ mod breaker;
 pub mod burial;
 mod caller;
 pub mod config;
+mod counts;
 mod downstream;
 mod engine;
 mod error;
@@ -52,6 +53,7 @@ mod fault;
 pub mod fault_metrics;
 mod finish;
 mod flow;
+mod install;
 pub mod metrics;
 mod moved;
 mod output;
@@ -68,14 +70,17 @@ mod route;
 mod slab;
 mod template;
 mod timers;
+mod tls;
 mod trace;
 mod upstream;
 
 pub use breaker::{force_breaker, forced_breaker};
+pub use counts::Counts;
 pub use downstream::Peer;
-pub use engine::{Counts, DialError, Engine};
+pub use engine::{DialError, Engine};
 pub use error::{Blame, REASON_NAMES, Reason, Retry};
 pub use gatewayx_policy::Forced;
 pub use output::{Action, CloseMode, ConnId, SegmentId, Segments};
 pub use proxy::Target;
 pub use slab::Key;
+pub use tls::{ClientTls, ServerTls, TargetTls};

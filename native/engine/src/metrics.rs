@@ -72,7 +72,11 @@ pub(crate) mod cell {
     pub(crate) const FAULT_INJECTED: u32 = FAULT_MATCHED + 1;
     /// Delays as they were injected.
     pub(crate) const FAULT_DELAY: u32 = FAULT_INJECTED + KINDS_COUNT;
-    pub(crate) const COUNT: u32 = FAULT_DELAY + Histogram::cells_count(DELAY_BOUNDS_NS.len());
+    /// Handshakes: of callers in block 0, of targets in their proxy's.
+    pub(crate) const TLS_FULL: u32 = FAULT_DELAY + Histogram::cells_count(DELAY_BOUNDS_NS.len());
+    pub(crate) const TLS_RESUMED: u32 = TLS_FULL + 1;
+    pub(crate) const TLS_FAILED: u32 = TLS_RESUMED + 1;
+    pub(crate) const COUNT: u32 = TLS_FAILED + 1;
 }
 
 /// Offsets in the block that all workers share.
@@ -320,6 +324,13 @@ const PROXY_METRICS: &[Metric] = &[
         source: Source::Cell(cell::LIMITER_REJECTED),
     },
     Metric {
+        name: "gateway_upstream_tls_handshakes",
+        kind: Kind::Counter,
+        help: "TLS handshakes with upstreams; those that failed are errors of type tls_failed.",
+        labels: &["proxy", "result"],
+        source: Source::Cells(&[("full", cell::TLS_FULL), ("resumed", cell::TLS_RESUMED)]),
+    },
+    Metric {
         name: "gateway_upstream_connections",
         kind: Kind::Gauge,
         help: "Open connections to upstreams.",
@@ -433,6 +444,17 @@ const GATEWAY_METRICS: &[Metric] = &[
         source: Source::Cell(cell::DOWNSTREAM_LOST),
     },
     Metric {
+        name: "gateway_downstream_tls_handshakes",
+        kind: Kind::Counter,
+        help: "TLS handshakes with callers.",
+        labels: &["result"],
+        source: Source::Cells(&[
+            ("full", cell::TLS_FULL),
+            ("resumed", cell::TLS_RESUMED),
+            ("failed", cell::TLS_FAILED),
+        ]),
+    },
+    Metric {
         name: "gateway_spans_dropped",
         kind: Kind::Counter,
         help: "Spans given up because their export could not keep pace.",
@@ -476,10 +498,9 @@ fn read(region: &Region, metric: &Metric, series: &[Series], now_ns: u64) -> Fam
     let mut numbers = Vec::new();
     let mut histograms = Vec::new();
     for one in series {
-        let labels = |extra: Option<String>| match (metric.labels.len(), extra) {
-            (0, _) => Vec::new(),
-            (_, None) => vec![one.proxy.clone()],
-            (_, Some(extra)) => vec![one.proxy.clone(), extra],
+        let labels = |extra: Option<String>| {
+            let proxy = metric.labels.contains(&"proxy").then(|| one.proxy.clone());
+            proxy.into_iter().chain(extra).collect()
         };
         let sum = |cell: u32| region.sum(one.block, cell);
         match &metric.source {

@@ -169,6 +169,14 @@ impl Output {
         len_bytes
     }
 
+    /// Queues a send of nothing, for a connection that has something to say below what is queued here.
+    pub(crate) fn nudge(&mut self, conn: ConnId, outbox: &mut Outbox) {
+        if outbox.last == NONE {
+            let end = self.arena.len();
+            self.push(conn, outbox, Source::Arena, end..end);
+        }
+    }
+
     #[inline]
     fn send(&mut self, conn: ConnId, outbox: &mut Outbox, piece: Piece<'_>) {
         match piece {

@@ -2,6 +2,7 @@
 //! here, not once a request.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use gatewayx_http::Oddities;
@@ -16,6 +17,7 @@ use crate::metrics::PERMIT_CELLS;
 use crate::queue::Queue;
 use crate::rate_limit::RateLimit;
 use crate::template::Template;
+use crate::tls::{ClientTls, TargetTls};
 
 /// Where connections are opened to. Proxies that lead to the same place share its idle connections.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -24,8 +26,8 @@ pub struct Target {
     pub host: String,
     /// Port.
     pub port: u16,
-    /// Whether TLS is spoken.
-    pub tls: bool,
+    /// How it is secured, if it is.
+    pub tls: Option<TargetTls>,
 }
 
 impl Target {
@@ -33,7 +35,7 @@ impl Target {
         Self {
             host: upstream.host.clone(),
             port: upstream.port,
-            tls: upstream.tls,
+            tls: upstream.tls.clone(),
         }
     }
 }
@@ -42,6 +44,8 @@ impl Target {
 pub(crate) struct ProxyTarget {
     /// Index into the engine's targets.
     pub(crate) id: u32,
+    /// What it has to show, and as whom.
+    pub(crate) tls: Option<(Option<ClientTls>, String)>,
     /// `Host: ...\r\n`.
     pub(crate) host_line: Vec<u8>,
     /// Put before the path.
@@ -98,6 +102,7 @@ impl Proxy {
         slot: u32,
         targets: Vec<u32>,
         queue: Rc<RefCell<Queue>>,
+        upstream_tls: &HashMap<String, ClientTls>,
     ) -> Self {
         let targets = cfg
             .upstreams
@@ -105,6 +110,12 @@ impl Proxy {
             .zip(targets)
             .map(|(upstream, id)| ProxyTarget {
                 id,
+                tls: upstream.tls.as_ref().map(|tls| {
+                    (
+                        upstream_tls.get(&tls.settings).cloned(),
+                        tls.server_name.clone(),
+                    )
+                }),
                 host_line: format!("Host: {}\r\n", upstream.authority).into_bytes(),
                 base_path: upstream.base_path.clone().into_bytes(),
                 authority: format!("{}:{}", upstream.host, upstream.port).into_bytes(),

@@ -211,7 +211,11 @@ impl Engine {
         let peer = downstream.peer.as_bytes();
         let identity = Identity {
             peer,
-            scheme: "http",
+            scheme: if downstream.is_secured {
+                "https"
+            } else {
+                "http"
+            },
             request_id: &exchange.request_id,
             trace: exchange.trace.as_ref(),
             via_line: &self.via_line,

@@ -301,7 +301,10 @@ impl Engine {
         };
         match upstream.phase {
             UpstreamPhase::Idle => unreachable!("an idle connection serves nobody"),
-            UpstreamPhase::Connecting => self.fail_attempt(now_ns, downstream, Reason::DialFailed),
+            UpstreamPhase::Connecting => {
+                let reason = self.connecting_failure(key, false);
+                self.fail_attempt(now_ns, downstream, reason);
+            }
             UpstreamPhase::AwaitingHead => {
                 let silent = upstream.inbuf.is_empty();
                 let reused = upstream.served_count > 0;
@@ -419,13 +422,13 @@ impl Engine {
         };
         let upstream = &mut self.upstreams[upstream_key];
         if by_caller {
-            self.out
-                .push_action(Action::ShutdownWrite(ConnId::Upstream(upstream_key)));
+            self.shut_down(ConnId::Upstream(upstream_key));
         } else {
             upstream.ended = true;
-            self.out
-                .push_action(Action::ShutdownWrite(ConnId::Downstream(key)));
+            self.shut_down(ConnId::Downstream(key));
         }
+        let downstream = &self.downstreams[key];
+        let upstream = &self.upstreams[upstream_key];
         if downstream.ended && upstream.ended {
             self.finish_tunnel(now_ns, key, CloseMode::Graceful);
         }

@@ -22,7 +22,7 @@ use crate::timers::Timer;
 /// Where a target's connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UpstreamPhase {
-    /// Being opened.
+    /// Being opened, or within its TLS handshake.
     Connecting,
     /// Serving an exchange, before its response head is whole.
     AwaitingHead,
@@ -38,6 +38,8 @@ pub(crate) struct Upstream {
     // connection
     pub(crate) target: u32,
     pub(crate) phase: UpstreamPhase,
+    /// It speaks TLS; see `tls`.
+    pub(crate) is_secured: bool,
     pub(crate) inbuf: Vec<u8>,
     pub(crate) scan: HeadScan,
     pub(crate) outbox: Outbox,
@@ -66,6 +68,7 @@ impl Upstream {
         Self {
             target,
             phase: UpstreamPhase::Connecting,
+            is_secured: false,
             inbuf: Vec::new(),
             scan: HeadScan::default(),
             outbox: Outbox::default(),

@@ -27,48 +27,13 @@ use crate::clock::{now_ns, wall_offset_ns};
 use crate::metrics::Metrics;
 use crate::receive_buffer::ReceiveBuffer;
 use crate::socket;
+use crate::sockets::{Socket, Sockets};
 
 /// Log lines are handed to their writer when there are this many bytes of them, or by `flush_log`.
 const LOG_BATCH_BYTES: usize = 32 * 1024;
 
 /// No timer is armed.
 const UNARMED: u64 = u64::MAX;
-
-/// The driver's side of an open connection.
-struct Socket {
-    key: Key,
-    fd: RawFd,
-    transport: Py<PyAny>,
-    /// The transport holds bytes, so whatever comes next must go through it too.
-    buffers: bool,
-}
-
-/// Open connections by the index of their key.
-#[derive(Default)]
-struct Sockets(Vec<Option<Socket>>);
-
-impl Sockets {
-    fn insert(&mut self, socket: Socket) {
-        let index = socket.key.index();
-        if index >= self.0.len() {
-            self.0.resize_with(index + 1, || None);
-        }
-        self.0[index] = Some(socket);
-    }
-
-    #[inline]
-    fn find(&mut self, key: Key) -> Option<&mut Socket> {
-        self.0
-            .get_mut(key.index())?
-            .as_mut()
-            .filter(|socket| socket.key == key)
-    }
-
-    fn remove(&mut self, key: Key) -> Option<Socket> {
-        self.find(key)?;
-        self.0[key.index()].take()
-    }
-}
 
 struct State {
     engine: Engine,
@@ -90,7 +55,7 @@ impl State {
 
 /// An engine, the connections that it works on, and the loop's side of both.
 ///
-/// `host` is the Python object that does what only a loop can: `dial(token, host, port, tls)`,
+/// `host` is the Python object that does what only a loop can: `dial(token, host, port)`,
 /// `cancel_dial(token)`, `arm(seconds)`, `arm_log_flush()`, `warn(proxy, what)` and
 /// `close_within_bounds(transport)`.
 #[pyclass(frozen, unsendable, module = "gatewayx._native")]
@@ -165,6 +130,11 @@ impl Driver {
             log_flush_armed: Cell::new(false),
             wake_fds,
         })
+    }
+
+    /// The number by which connections name the listener at an address of the configuration.
+    fn listener(&self, address: &str) -> u32 {
+        self.state.borrow_mut().engine.listener(address)
     }
 
     /// Switches to another configuration; exchanges under way finish on the old one.
@@ -278,6 +248,7 @@ impl Driver {
         dict.set_item("downstreams", counts.downstreams)?;
         dict.set_item("upstreams", counts.upstreams)?;
         dict.set_item("idle_upstreams", counts.idle_upstreams)?;
+        dict.set_item("tls_sessions", counts.tls_sessions)?;
         dict.set_item("exchanges", counts.exchanges)?;
         dict.set_item("timers", counts.timers)?;
         dict.set_item("buffered_bytes", counts.buffered_bytes)?;
@@ -291,6 +262,13 @@ fn compile_faults(policies: &[u8]) -> PyResult<Plan> {
     };
     let spec: PlanSpec = serde_json::from_slice(policies).map_err(|error| refused(&error))?;
     Plan::compile(&spec).map_err(|error| refused(&error))
+}
+
+fn iovec(piece: &[u8]) -> libc::iovec {
+    libc::iovec {
+        iov_base: piece.as_ptr().cast_mut().cast(),
+        iov_len: piece.len(),
+    }
 }
 
 fn parse(config: &[u8]) -> PyResult<Config> {
@@ -321,15 +299,16 @@ impl Driver {
         transport: &Bound<'_, PyAny>,
         fd: RawFd,
         peer: &str,
+        listener: u32,
     ) -> PyResult<Key> {
         let mut opened = None;
         let mut state = self.state.borrow_mut();
         let now_ns = now_ns();
-        let key = *opened.insert(
-            state
-                .engine
-                .handle_downstream_opened(now_ns, Peer::new(peer)),
-        );
+        let key = *opened.insert(state.engine.handle_downstream_opened(
+            now_ns,
+            Peer::new(peer),
+            listener,
+        ));
         let transport = transport.clone().unbind();
         state.downstreams.insert(Socket {
             key,
@@ -441,7 +420,7 @@ impl Driver {
                 Action::Send { conn, first } => self.send(py, state, conn, first, input, now_ns)?,
                 Action::Connect { key, target } => {
                     let target = state.engine.target(target);
-                    let args = (key.to_bits(), &target.host, target.port, target.tls);
+                    let args = (key.to_bits(), &target.host, target.port);
                     self.host.call_method1(py, intern!(py, "dial"), args)?;
                 }
                 Action::PauseReading(conn) => {
@@ -502,12 +481,17 @@ impl Driver {
             ConnId::Upstream(key) => upstreams.find(key),
         };
         let Some(socket) = socket else { return Ok(()) };
+        let is_sealed = engine.seal(conn, first, input);
         pieces.clear();
-        pieces.extend(engine.segments(first, input).map(|piece| libc::iovec {
-            iov_base: piece.as_ptr().cast_mut().cast(),
-            iov_len: piece.len(),
-        }));
+        if is_sealed {
+            pieces.push(iovec(engine.sealed()));
+        } else {
+            pieces.extend(engine.segments(first, input).map(iovec));
+        }
         let total_bytes: usize = pieces.iter().map(|piece| piece.iov_len).sum();
+        if total_bytes == 0 {
+            return Ok(());
+        }
         let mut sent_bytes = 0;
         if !socket.buffers {
             match socket::send(socket.fd, pieces) {
@@ -525,10 +509,15 @@ impl Driver {
         }
         let mut rest = Vec::with_capacity(total_bytes - sent_bytes);
         let mut skip_bytes = sent_bytes;
-        for piece in engine.segments(first, input) {
+        let mut keep = |piece: &[u8]| {
             let skipped_bytes = skip_bytes.min(piece.len());
             rest.extend_from_slice(&piece[skipped_bytes..]);
             skip_bytes -= skipped_bytes;
+        };
+        if is_sealed {
+            keep(engine.sealed());
+        } else {
+            engine.segments(first, input).for_each(keep);
         }
         let transport = socket.transport.bind(py);
         socket.buffers = true;

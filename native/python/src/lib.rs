@@ -14,6 +14,7 @@ mod metrics;
 mod protocol;
 mod receive_buffer;
 mod socket;
+mod sockets;
 
 use pyo3::prelude::*;
 

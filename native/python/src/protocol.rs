@@ -20,17 +20,20 @@ pub(crate) struct Connection {
     driver: Py<Driver>,
     /// Known from the start for a target's connection, from its acceptance for a caller's.
     conn: Cell<Option<ConnId>>,
+    /// Where a caller was accepted.
+    listener: u32,
 }
 
 #[pymethods]
 impl Connection {
     #[new]
-    #[pyo3(signature = (driver, token=None))]
-    fn new(driver: Py<Driver>, token: Option<u64>) -> Self {
+    #[pyo3(signature = (driver, token=None, *, listener=0))]
+    fn new(driver: Py<Driver>, token: Option<u64>, listener: u32) -> Self {
         let conn = token.map(|token| ConnId::Upstream(Key::from_bits(token)));
         Self {
             driver,
             conn: Cell::new(conn),
+            listener,
         }
     }
 
@@ -52,7 +55,7 @@ impl Connection {
                 let peer = transport.call_method1(info, (intern!(py, "peername"),))?;
                 let host = peer.get_item(0).and_then(|host| host.extract::<String>());
                 let peer = host.unwrap_or_default();
-                let key = driver.on_accepted(py, transport, fd, &peer)?;
+                let key = driver.on_accepted(py, transport, fd, &peer, self.listener)?;
                 self.conn.set(Some(ConnId::Downstream(key)));
             }
         }

@@ -197,7 +197,7 @@ impl Gateway {
     pub fn open_downstream(&mut self) -> ConnId {
         let key = self
             .engine
-            .handle_downstream_opened(self.now_ns, Peer::new("192.0.2.7"));
+            .handle_downstream_opened(self.now_ns, Peer::new("192.0.2.7"), 0);
         let conn = ConnId::Downstream(key);
         self.accepted_count += 1;
         let socket = Socket::new(self.window_bytes);

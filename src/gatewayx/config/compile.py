@@ -23,6 +23,8 @@ from gatewayx.config.resilience import (
     RetryConfig,
 )
 from gatewayx.config.templates import constant, parts
+from gatewayx.config.tls import UpstreamTls
+from gatewayx.config.tls_files import listener_form, upstream_form
 from gatewayx.config.tracing import SAMPLES_MAX, TracingConfig
 from gatewayx.config.validate import validate
 from gatewayx.config.values import upstream_address
@@ -51,11 +53,18 @@ def compile_engine(
     """
     secrets = secrets or {}
     config = validate(config.model_dump(), environ, secrets=secrets)
+    trusts = _Trusts()
     return {
         "proxies": [
-            _proxy(proxy, block, environ, secrets)
+            _proxy(proxy, block, environ, secrets, trusts)
             for block, proxy in enumerate(config.proxies, start=1)
         ],
+        "listener_tls": {
+            listener.address: listener_form(listener.tls)
+            for listener in config.listeners
+            if listener.tls is not None
+        },
+        "upstream_tls": trusts.forms,
         "downstream": _downstream(config.downstream),
         "upstream_pool": {
             "idle_max": config.upstream_pool.idle_max,
@@ -69,8 +78,28 @@ def compile_engine(
     }
 
 
+class _Trusts:
+    """How upstreams are trusted, each content once, however many proxies share it."""
+
+    def __init__(self) -> None:
+        self.forms: dict[str, dict[str, Any]] = {}
+        self._known: dict[UpstreamTls, str] = {}
+
+    def key(self, tls: UpstreamTls) -> str:
+        settings = tls.model_copy(update={"server_name": None})
+        if settings not in self._known:
+            key, form = upstream_form(settings)
+            self._known[settings] = key
+            self.forms[key] = form
+        return self._known[settings]
+
+
 def _proxy(
-    proxy: ProxyConfig, block: int, environ: Mapping[str, str], secrets: Mapping[str, str]
+    proxy: ProxyConfig,
+    block: int,
+    environ: Mapping[str, str],
+    secrets: Mapping[str, str],
+    trusts: _Trusts,
 ) -> dict[str, Any]:
     headers = {name: parts(value, environ, secrets) for name, value in proxy.headers.items()}
     public = is_public(proxy.access_rule)
@@ -80,7 +109,7 @@ def _proxy(
         "block": block,
         "host": proxy.host,
         "path": proxy.path,
-        "upstreams": _upstreams(proxy),
+        "upstreams": _upstreams(proxy, trusts),
         "strip_path": proxy.strip_path,
         "headers": [
             [name, value]
@@ -113,18 +142,23 @@ def _proxy(
     }
 
 
-def _upstreams(proxy: ProxyConfig) -> list[dict[str, Any]]:
+def _upstreams(proxy: ProxyConfig, trusts: _Trusts) -> list[dict[str, Any]]:
     urls = proxy.upstream_urls()
     weights = proxy.load_balancing.weights or (1,) * len(urls)
-    return [_upstream(url, weight) for url, weight in zip(urls, weights, strict=True)]
+    return [
+        _upstream(url, weight, proxy.tls, trusts) for url, weight in zip(urls, weights, strict=True)
+    ]
 
 
-def _upstream(url: str, weight: int) -> dict[str, Any]:
+def _upstream(url: str, weight: int, tls: UpstreamTls, trusts: _Trusts) -> dict[str, Any]:
     address = upstream_address(url)
+    secured = None
+    if address.tls:
+        secured = {"settings": trusts.key(tls), "server_name": tls.server_name or address.host}
     return {
         "host": address.host,
         "port": address.port,
-        "tls": address.tls,
+        "tls": secured,
         "authority": address.authority,
         "base_path": address.base_path,
         "weight": weight,

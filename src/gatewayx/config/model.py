@@ -26,6 +26,7 @@ from gatewayx.config.resilience import (
 from gatewayx.config.section import Section
 from gatewayx.config.slo import SloConfig
 from gatewayx.config.store import StoreConfig
+from gatewayx.config.tls import ListenerTls, UpstreamTls
 from gatewayx.config.tracing import TracingConfig
 from gatewayx.config.values import (
     AdminAddress,
@@ -53,6 +54,12 @@ class ListenerConfig(Section):
     address: ListenAddress = Field(
         description="Where to listen. Port 0 lets the system choose one."
     )
+    tls: ListenerTls | None = None
+
+    @property
+    def scheme(self) -> str:
+        """Of the URLs that are served here."""
+        return "http" if self.tls is None else "https"
 
 
 class AdminTls(Section):
@@ -107,7 +114,7 @@ class UpstreamTimeout(Section):
 
     dial: Duration = Field(default=2, description="To connect. Past it: 504, `dial_timeout`.")
     tls_handshake: Duration = Field(
-        default=5, description="To finish the TLS handshake. Past it: 504."
+        default=5, description="To finish the TLS handshake. Past it: 504, `tls_timeout`."
     )
     response_header: Duration = Field(
         default=30,
@@ -153,7 +160,8 @@ class ProxyConfig(Section):
         description="Matches this path and everything beneath it; the longest match wins.",
     )
     upstream: UpstreamUrl | None = Field(
-        default=None, description="Where requests go: http://host:port/base."
+        default=None,
+        description="Where requests go: http://host:port/base, or the same with https.",
     )
     upstreams: Annotated[
         tuple[UpstreamUrl, ...], Field(strict=False, max_length=64), Kind("list of URLs")
@@ -219,6 +227,7 @@ class ProxyConfig(Section):
     load_balancing: LoadBalancingConfig = LoadBalancingConfig()
     health_check: HealthCheckConfig | None = None
     timeout: UpstreamTimeout = UpstreamTimeout()
+    tls: UpstreamTls = UpstreamTls()
 
     def upstream_urls(self) -> tuple[str, ...]:
         """The upstreams, however they were written."""

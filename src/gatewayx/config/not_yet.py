@@ -30,17 +30,10 @@ def _given(value: object) -> bool:
     return value is not None
 
 
-def _is_https(value: object) -> bool:
-    return isinstance(value, str) and value.lower().startswith("https:")
-
-
 NOT_YET = (
-    NotYet(("listeners", "*", "tls"), _given, "TLS for callers"),
     NotYet(("buffers", "count"), _given, "a bound on pooled buffers"),
     NotYet(("stats",), _given, "a stats matcher"),
     NotYet(("proxy_from_environment",), _given, "a forward proxy to the upstream"),
-    NotYet(("proxies", "*", "upstream"), _is_https, "an https upstream"),
-    NotYet(("proxies", "*", "upstreams", "*"), _is_https, "an https upstream"),
 )
 
 

@@ -2,7 +2,7 @@
 
 Four checks run, all of them, whatever the others find: the model (types, bounds, unknown keys), the
 rules between values, the options that this version does not do, and what lies outside of the
-file: environment variables, secrets and key files.
+file: environment variables, secrets, keys and certificates.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from gatewayx.config.not_yet import refused_options
 from gatewayx.config.rules import findings
 from gatewayx.config.source import Source
 from gatewayx.config.templates import parts, required_claims
+from gatewayx.config.tls_files import tls_problems
 
 _PHRASES = {
     "bool_type": "must be true or false",
@@ -65,6 +66,7 @@ def validate(
     faults += [source.fault(location, message) for location, message in findings(data)]
     faults += [source.fault(*fault) for fault in _header_faults(data, environ, secrets)]
     faults += [source.fault(*fault) for fault in auth_faults(data, environ)]
+    faults += [source.fault(location, message) for location, message in tls_problems(data)]
     try:
         config = GatewayConfig.model_validate(data)
     except ValidationError as error:

@@ -11,7 +11,6 @@ import contextlib
 import logging
 import os
 import socket
-import ssl
 from collections.abc import Mapping, Sequence
 
 from gatewayx import _native
@@ -84,9 +83,12 @@ class Driver:
             self._loop.add_reader(wake_fds[slot], self._wake, wake_fds[slot])
 
     async def listen(self, address: str, listening: socket.socket) -> None:
-        """Accept callers on a bound socket, which is known by its address."""
+        """Accept callers on a bound socket, which is known by its configured address."""
+        listener = self.native.listener(address)
         self._servers[address] = await self._loop.create_server(
-            self._accept, sock=listening, backlog=BACKLOG_COUNT
+            lambda: Connection(self.native, listener=listener),
+            sock=listening,
+            backlog=BACKLOG_COUNT,
         )
 
     def ignore(self, address: str) -> None:
@@ -110,9 +112,9 @@ class Driver:
 
     # What the native half asks for.
 
-    def dial(self, token: int, host: str, port: int, tls: bool) -> None:
+    def dial(self, token: int, host: str, port: int) -> None:
         """Open a connection; its protocol object reports it under `token`."""
-        task = self._loop.create_task(self._dial(token, host, port, tls))
+        task = self._loop.create_task(self._dial(token, host, port))
         self._dials[token] = task
         task.add_done_callback(lambda _: self._dials.pop(token, None))
 
@@ -151,10 +153,7 @@ class Driver:
         os.eventfd_read(fd)
         self.native.handle_wake()
 
-    def _accept(self) -> Connection:
-        return Connection(self.native)
-
-    async def _dial(self, token: int, host: str, port: int, tls: bool) -> None:
+    async def _dial(self, token: int, host: str, port: int) -> None:
         try:
             connected = await connect(await self.resolver.addresses(host, port))
             # Shielded: it takes a turn of the loop, and whether the transport or the socket closes
@@ -165,5 +164,5 @@ class Driver:
             )
         except TimeoutError:
             self.native.handle_dial_failed(token, timed_out=True)
-        except (OSError, ssl.SSLError, UnicodeError):
+        except (OSError, UnicodeError):
             self.native.handle_dial_failed(token, timed_out=False)

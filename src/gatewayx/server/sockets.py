@@ -81,12 +81,12 @@ def split(address: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
-def url(listening: socket.socket) -> str:
+def url(listening: socket.socket, scheme: str = "http") -> str:
     """Where a listening socket can be reached from this machine."""
     host, port = listening.getsockname()[:2]
     if host in {"0.0.0.0", "::"}:
         host = "localhost"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:

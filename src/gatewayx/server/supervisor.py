@@ -40,6 +40,7 @@ from gatewayx.server.sockets import ListenError, bind, bind_unix, new_event_loop
 from gatewayx.server.spans import open_spans
 from gatewayx.server.stored import add_credentials, open_control
 from gatewayx.server.systemd import Inherited, Notifier
+from gatewayx.server.ticket_keys import ROTATE_SECONDS, TicketKeys
 
 if TYPE_CHECKING:
     from gatewayx.admin.control import ControlPlane
@@ -210,6 +211,8 @@ class Supervisor:
         self._levels: ServiceLevels | None = None
         self._watchdog: asyncio.Task[None] | None = None
         self._spans: SpanExport | None = None
+        self._ticket_keys = TicketKeys()
+        self._rotation: asyncio.Task[None] | None = None
         self._stopping = False
         self._cut = asyncio.Event()
         self._notifier = Notifier(os.environ)
@@ -283,14 +286,15 @@ class Supervisor:
         await asyncio.gather(
             self._admin.start(), *(worker.ready.wait() for worker in self._workers)
         )
-        for listening in self._listening.values():
-            say(f"listening on {url(listening)}")
+        for listener in self._config.listeners:
+            say(f"listening on {url(self._listening[listener.address], listener.scheme)}")
         say(f"admin on {self._admin.url}")
         if self._control is not None:
             self._control.start(self.change_to)
         self._notifier.ready(self._summary())
         if self._notifier.watchdog_seconds:
             self._watchdog = asyncio.create_task(self._watch())
+        self._rotation = asyncio.create_task(self._rotate_ticket_keys())
 
     async def reload(self) -> dict[str, Any]:
         """Read the file again and put it in force; see `AdminState`."""
@@ -348,9 +352,7 @@ class Supervisor:
             self._health.apply(config, compiled)
             self._listening |= opened
             leaving = [self._listening.pop(address) for address in found.closed]
-            await asyncio.gather(
-                *(worker.reload(self._orders(slot)) for slot, worker in enumerate(self._workers))
-            )
+            await self._tell_workers()
             for listening in leaving:
                 listening.close()
             return found
@@ -377,8 +379,9 @@ class Supervisor:
             await self._control.stop()
         if self._levels is not None:
             await self._levels.close()
-        if self._watchdog is not None:
-            self._watchdog.cancel()
+        for task in (self._watchdog, self._rotation):
+            if task is not None:
+                task.cancel()
         if self._spans is not None:
             await self._spans.close()
         self._notifier.close()
@@ -415,6 +418,19 @@ class Supervisor:
             self._notifier.alive()
             await asyncio.sleep(self._notifier.watchdog_seconds)
 
+    async def _rotate_ticket_keys(self) -> None:
+        while True:
+            await asyncio.sleep(ROTATE_SECONDS)
+            async with self._reloading:
+                self._ticket_keys.rotate()
+                if self._compiled["listener_tls"]:
+                    await self._tell_workers()
+
+    async def _tell_workers(self) -> None:
+        await asyncio.gather(
+            *(worker.reload(self._orders(slot)) for slot, worker in enumerate(self._workers))
+        )
+
     def _breaker_block(self, proxy: str) -> int:
         block = breaker_block(self._compiled, proxy)
         if block is None:
@@ -447,7 +463,8 @@ class Supervisor:
         )
 
     def _share(self) -> dict[str, Any]:
-        """One worker's part: bounds that are meant for the whole gateway are divided."""
+        """One worker's part: bounds that are meant for the whole gateway are divided, keys that all
+        workers need are added."""
         pool = self._compiled["upstream_pool"]
         workers = len(self._wake_fds)
         return {
@@ -458,6 +475,7 @@ class Supervisor:
                 "superuser_sha256": ("" if self._token is None else self._token.sha256()),
             },
             "upstream_pool": {key: -(-bound // workers) for key, bound in pool.items()},
+            "listener_tls": self._ticket_keys.into(self._compiled["listener_tls"]),
         }
 
     def _bury(self, slot: int) -> None:
