@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from gatewayx import _native
 from gatewayx.config import ConfigError, compile_engine, validate
+from gatewayx.config.access import explain
 from gatewayx.config.auth import AuthConfig, compile_auth, usable_keys
 from gatewayx.config.templates import constant, parts
 from tests.support.tokens import SECRET, key_set, sha256
@@ -61,7 +61,7 @@ def test_a_rule_is_refused_at_its_character(rule: str, character: int, words: st
 def test_a_rule_tells_what_it_looked_at() -> None:
     rule = "@request.method = 'GET' && (@request.auth.role = 'a' || @request.ip = '10.0.0.0/8')"
     subjects = [("method", "GET"), ("ip", "10.1.2.3"), ("auth.role", "b")]
-    assert _native.explain_access_rule(rule, subjects) == (
+    assert explain(rule, subjects) == (
         True,
         [
             ("@request.method = 'GET'", True),
@@ -70,7 +70,7 @@ def test_a_rule_tells_what_it_looked_at() -> None:
         ],
     )
     with pytest.raises(ValueError, match="expected"):
-        _native.explain_access_rule("nonsense", [])
+        explain("nonsense", [])
 
 
 def test_every_source_of_keys(tmp_path: Path) -> None:
