@@ -6,11 +6,12 @@ import json
 import os
 import secrets
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gatewayx import _native
+from gatewayx.chaos import Policy, PolicyBook, load_policies, policies_of
 from gatewayx.config import (
     ConfigError,
     Fault,
@@ -30,6 +31,9 @@ from gatewayx.server.spans import open_spans
 
 if TYPE_CHECKING:
     from gatewayx.tracing import SpanExport
+
+RULES_COUNT = 32
+"""Rules of fault policies that an embedded gateway has room for."""
 
 
 class Gateway:
@@ -69,7 +73,10 @@ class Gateway:
             )
         self._compiled = compile_engine(self._config, os.environ)
         self._listening: list[socket.socket] = []
-        self._metrics = _native.Metrics.private(1, len(self._config.proxies))
+        proxies_count = len(self._config.proxies)
+        self._metrics = _native.Metrics.private(1, proxies_count + RULES_COUNT)
+        rule_blocks = range(proxies_count + 1, proxies_count + RULES_COUNT + 1)
+        self._policies = PolicyBook(self._metrics, rule_blocks, self._publish_policies)
         self._health = HealthChecks(self._metrics)
         self._driver: Driver | None = None
         self._log_fd: int | None = None
@@ -99,7 +106,35 @@ class Gateway:
         """All metric families: `(name, kind, help, label_names, samples, bounds)`."""
         spans = [] if self._spans is None else self._spans.metrics()
         families = self._metrics.families(series(self._compiled))
-        return [*families, *self._health.families(), *spans]
+        faults = self._metrics.fault_families(self._policies.series())
+        return [*families, *self._health.families(), *spans, *faults]
+
+    @property
+    def policies(self) -> PolicyBook:
+        """The fault policies: what they do, and their switches."""
+        return self._policies
+
+    async def apply_policies(self, policies: str | Path | Iterable[object]) -> None:
+        """Create or replace fault policies; they are in force when this returns.
+
+        Takes a file or directory, or documents: mappings as a policy file has them, or `Policy`.
+
+        Raises:
+            ConfigError: With every fault of all policies; nothing has changed then.
+            RoomError: When there are more rules than room for them.
+        """
+        if isinstance(policies, str | Path):
+            found = load_policies(str(policies))
+        else:
+            found = policies_of(
+                one.model_dump(exclude_none=True) if isinstance(one, Policy) else one
+                for one in policies
+            )
+        await self._policies.apply(found, "program")
+
+    async def _publish_policies(self) -> None:
+        if self._driver is not None:
+            self._driver.native.set_faults(json.dumps(self._policies.compiled()).encode())
 
     def force_breaker(self, proxy: str, state: Literal["open", "closed", "auto"]) -> None:
         """Keep a proxy's circuit breaker open or closed, or have it decide again, closed.
@@ -140,6 +175,7 @@ class Gateway:
             dns=self._config.dns.model_dump(),
             spans_fd=None if self._spans is None else self._spans.write_fds[0],
         )
+        await self._publish_policies()
         self._health.apply(self._config, self._compiled)
         for listener, listening in zip(self._config.listeners, self._listening, strict=True):
             await self._driver.listen(listener.address, listening)

@@ -4,6 +4,7 @@ import sys
 
 import gatewayx
 from gatewayx.admin import Family
+from gatewayx.admin.metrics import bound_text
 
 _PREAMBLE = """\
 # Metrics
@@ -28,7 +29,7 @@ def page() -> str:
     lines = [_PREAMBLE, "| Metric | Kind | Labels | Meaning |", "|---|---|---|---|"]
     for family in sorted(families(), key=lambda family: family.series_name):
         labels = ", ".join(f"`{label}`" for label in family.label_names) or "none"
-        bounds = " ".join(map("{:g}".format, family.bounds))
+        bounds = " ".join(map(bound_text, family.bounds))
         kind = f"{family.kind} (le {bounds})" if bounds else family.kind
         lines.append(f"| `{family.series_name}` | {kind} | {labels} | {family.help} |")
     return "\n".join(lines) + "\n"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gatewayx import _native
 from gatewayx.admin import (
     AdminServer,
     BreakerOrder,
@@ -17,6 +18,7 @@ from gatewayx.admin import (
     WorkerStatus,
     create_app,
 )
+from gatewayx.chaos import PolicyBook
 from gatewayx.config import GatewayConfig, validate
 
 TOKEN = "a-token-for-tests"
@@ -33,6 +35,13 @@ CONFIG = {
 }
 
 
+def policy_book() -> PolicyBook:
+    async def publish() -> None:
+        pass
+
+    return PolicyBook(_native.Metrics.private(1, 4), range(1, 5), publish)
+
+
 @dataclass
 class KnownState:
     """An `AdminState` whose figures the tests choose."""
@@ -42,7 +51,12 @@ class KnownState:
     accepts: bool = True
     reload_error: Exception | None = None
     drained: bool = False
+    book: PolicyBook = field(default_factory=policy_book)
     breakers: dict[str, BreakerOrder] = field(default_factory=lambda: {"sidecar": "auto"})
+
+    @property
+    def policies(self) -> PolicyBook:
+        return self.book
 
     def metrics(self) -> list[tuple[Any, ...]]:
         return self.rows

@@ -30,9 +30,9 @@ FOR_THE_DRIVER = {"pyo3", "libc"}
 
 PACKAGES = {
     "config": {"config"},
-    "admin": {"admin", "config", "store"},
-    "server": {"server", "admin", "config", "slo", "store", "tracing"},
-    "gateway": {"server", "config", "tracing"},
+    "admin": {"admin", "config", "chaos", "store"},
+    "server": {"server", "admin", "chaos", "config", "slo", "store", "tracing"},
+    "gateway": {"server", "chaos", "config", "tracing"},
     "cli": {"cli", "config", "server", "slo", "chaos"},
     "database": {"database"},
     "store": {"store", "config", "database"},

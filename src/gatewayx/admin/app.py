@@ -19,6 +19,7 @@ from gatewayx.admin.docs import docs_router
 from gatewayx.admin.health import health_router
 from gatewayx.admin.live import live_router
 from gatewayx.admin.operation import operation_router
+from gatewayx.admin.policies import policy_router
 from gatewayx.admin.proxies import proxies_router
 from gatewayx.admin.records import records_router
 from gatewayx.admin.requests import EVERYWHERE, install_errors
@@ -57,6 +58,7 @@ def create_app(
         live_router(state),
         breaker_router(state),
         health_router(state),
+        policy_router(state.policies),
         docs_router(app),
     ):
         app.include_router(router)

@@ -79,7 +79,7 @@ class Exposition:
     """The metrics page in both formats, with the supervisor's own process figures in it."""
 
     def __init__(self, rows: Rows) -> None:
-        self._text = _registry(FamiliesCollector(rows, "{:g}".format))
+        self._text = _registry(FamiliesCollector(rows, bound_text))
         self._openmetrics = _registry(FamiliesCollector(rows, repr))
 
     def render(self, accept: str) -> tuple[bytes, str]:
@@ -97,6 +97,11 @@ def _registry(collector: FamiliesCollector) -> CollectorRegistry:
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     return registry
+
+
+def bound_text(bound: float) -> str:
+    """A bucket's bound in its shortest form without an exponent: `0.5`, `1`, `3600000`."""
+    return f"{bound:.0f}" if bound.is_integer() else f"{bound:g}"
 
 
 def prefers_openmetrics(accept: str) -> bool:
@@ -135,7 +140,7 @@ def _family_as_json(family: Family) -> dict[str, Any]:
         sample: dict[str, Any] = {"labels": dict(zip(family.label_names, labels, strict=True))}
         if family.kind == "histogram":
             buckets, total = figures
-            bounds = [*map("{:g}".format, family.bounds), "+Inf"]
+            bounds = [*map(bound_text, family.bounds), "+Inf"]
             sample["buckets"] = dict(zip(bounds, buckets, strict=True))
             sample |= {"sum": total, "count": buckets[-1]}
         else:

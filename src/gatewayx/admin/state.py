@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
+from gatewayx.chaos import PolicyBook
 from gatewayx.config import GatewayConfig
 
 BreakerOrder = Literal["open", "closed", "auto"]
@@ -61,6 +62,11 @@ class AdminState(Protocol):
     @property
     def config(self) -> GatewayConfig:
         """The configuration in force."""
+        ...
+
+    @property
+    def policies(self) -> PolicyBook:
+        """The fault policies."""
         ...
 
     def metrics(self) -> Iterable[tuple[Any, ...]]:

@@ -13,6 +13,7 @@ from gatewayx.cli import report
 from gatewayx.cli.breaker import breaker
 from gatewayx.cli.operate import completion, config_group, drain, stats
 from gatewayx.cli.options import admin_options
+from gatewayx.cli.policy import policy
 from gatewayx.cli.proxy import proxy
 from gatewayx.cli.records import secret, token
 from gatewayx.cli.route import route
@@ -117,6 +118,7 @@ for _command in (completion, config_group, drain, proxy, route, secret, stats, t
     program.add_command(_command)
 program.add_command(breaker)
 program.add_command(slo_group)
+program.add_command(policy)
 
 
 def _number_or_word(text: str | None) -> int | str | None:

@@ -30,6 +30,7 @@ class Orders:
         drain_seconds: How long exchanges may go on when the supervisor is gone.
         dns: How long what was looked up is used.
         config: The compiled configuration.
+        policies: The compiled fault policies; a worker asks for them anew before it listens.
     """
 
     slot: int
@@ -45,6 +46,7 @@ class Orders:
     drain_seconds: float
     dns: dict[str, float]
     config: dict[str, Any]
+    policies: dict[str, Any]
 
 
 class Channel:

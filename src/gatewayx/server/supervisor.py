@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from gatewayx import _native
@@ -29,6 +29,7 @@ from gatewayx.admin import (
     WorkerStatus,
     create_app,
 )
+from gatewayx.chaos import PolicyBook
 from gatewayx.config import ConfigError, GatewayConfig, compile_engine
 from gatewayx.server.blocks import Blocks, series
 from gatewayx.server.breakers import breaker_block
@@ -51,6 +52,9 @@ log = logging.getLogger("gatewayx")
 
 BLOCKS_COUNT = 1024
 """Proxies that the shared memory has room for; pages that no proxy uses take no memory."""
+
+RULES_COUNT = 512
+"""Rules of fault policies that it has room for, behind the proxies."""
 
 RESTART_SECONDS_MIN = 0.1
 RESTART_SECONDS_MAX = 5.0
@@ -80,6 +84,7 @@ class Worker:
         self._descriptors: socket.socket | None = None
         self._known: Orders | None = None
         self._process: asyncio.subprocess.Process | None = None
+        self._turn = asyncio.Lock()
         self.ready = asyncio.Event()
         self.status = WorkerStatus(orders.slot, 0, "starting", 0)
 
@@ -126,11 +131,15 @@ class Worker:
         self._descriptors = descriptors
         await self._channel.send(asdict(orders))
         if await self._channel.receive() is not None:
-            self.status = WorkerStatus(slot, pid, "serving", restarts)
-            self._known = orders
-            self.ready.set()
-            if self.orders is not orders:
-                await self.reload(self.orders)
+            async with self._turn:
+                # No change of policies comes between these and the first request.
+                policies = self.orders.policies
+                await self._channel.send({"order": "policies", "policies": policies})
+                if await self._channel.receive() is not None:
+                    self.status = WorkerStatus(slot, pid, "serving", restarts)
+                    self._known = replace(orders, policies=policies)
+                    self.ready.set()
+            await self._catch_up()
         code = await self._process.wait()
         self.ready.clear()
         self._channel.close()
@@ -140,6 +149,15 @@ class Worker:
     async def reload(self, orders: Orders) -> None:
         """Switch the process to other orders; one that is starting gets them when it is ready."""
         self.orders = orders
+        await self._catch_up()
+
+    async def _catch_up(self) -> None:
+        """Tell the process what it does not know of the latest orders, one at a time."""
+        async with self._turn:
+            if self._known != self.orders:
+                await self._tell(self.orders)
+
+    async def _tell(self, orders: Orders) -> None:
         known, channel, descriptors = self._known, self._channel, self._descriptors
         if not self.ready.is_set() or channel is None or descriptors is None or known is None:
             return
@@ -148,13 +166,11 @@ class Worker:
         if opened:
             fds = [orders.listener_fds[place] for place in opened]
             socket.send_fds(descriptors, [b"f"], fds)
-        order = {
-            "order": "reload",
-            "config": orders.config,
-            "dns": orders.dns,
-            "opened": opened,
-            "closed": closed,
-        }
+        order: dict[str, Any] = {"order": "policies", "policies": orders.policies}
+        served = (orders.config, orders.dns)
+        if served != (known.config, known.dns) or opened or closed:
+            order |= {"order": "reload", "config": orders.config, "dns": orders.dns}
+            order |= {"opened": opened, "closed": closed}
         await channel.send(order)
         await channel.receive()
         self._known = orders
@@ -217,10 +233,12 @@ class Supervisor:
         self._cut = asyncio.Event()
         self._notifier = Notifier(os.environ)
         self._inherited = Inherited(os.environ)
-        self._metrics = _native.Metrics.create(self._workers_count(), BLOCKS_COUNT)
+        self._metrics = _native.Metrics.create(self._workers_count(), BLOCKS_COUNT + RULES_COUNT)
         self._blocks = Blocks(BLOCKS_COUNT)
         self._blocks.assign(self._compiled, self._metrics)
         self._health = HealthChecks(self._metrics)
+        rule_blocks = range(BLOCKS_COUNT + 1, BLOCKS_COUNT + RULES_COUNT + 1)
+        self.policies = PolicyBook(self._metrics, rule_blocks, self._publish_policies)
 
     @property
     def config(self) -> GatewayConfig:
@@ -231,7 +249,8 @@ class Supervisor:
         """All families, summed over the workers."""
         spans = [] if self._spans is None else self._spans.metrics()
         families = self._metrics.families(series(self._compiled))
-        return [*families, *self._health.families(), *spans]
+        faults = self._metrics.fault_families(self.policies.series())
+        return [*families, *self._health.families(), *spans, *faults]
 
     def forced_breaker(self, proxy: str) -> BreakerOrder:
         """See `AdminState`."""
@@ -357,6 +376,12 @@ class Supervisor:
                 listening.close()
             return found
 
+    async def _publish_policies(self) -> None:
+        """Put the fault policies in force in every worker."""
+        await asyncio.gather(
+            *(worker.reload(self._orders(slot)) for slot, worker in enumerate(self._workers))
+        )
+
     async def stop(self) -> None:
         """Say that it ends, drain every worker, then stop the admin API.
 
@@ -364,6 +389,7 @@ class Supervisor:
         watches it can send them elsewhere.
         """
         self._stopping = True
+        self.policies.close()
         drain_delay, drain_seconds = self._config.drain_delay, self._config.drain_timeout
         self._notifier.stopping(drain_delay + drain_seconds + 2 * KILL_SECONDS)
         await _passes(self._cut, drain_delay)
@@ -447,7 +473,7 @@ class Supervisor:
         return Orders(
             slot=slot,
             slots=len(self._wake_fds),
-            blocks=BLOCKS_COUNT,
+            blocks=BLOCKS_COUNT + RULES_COUNT,
             metrics_fd=metrics_fd,
             listener_fds={
                 address: listening.fileno() for address, listening in self._listening.items()
@@ -460,6 +486,7 @@ class Supervisor:
             drain_seconds=self._config.drain_timeout,
             dns=self._config.dns.model_dump(),
             config=self._share(),
+            policies=self.policies.compiled(),
         )
 
     def _share(self) -> dict[str, Any]:

@@ -39,6 +39,11 @@ async def work(channel: Channel, descriptors: socket.socket) -> None:
         wake_fds=orders.wake_fds,
         dns=orders.dns,
     )
+    # Starting takes a while: the policies in force may be others by now.
+    await channel.send({"event": "made"})
+    if (message := await channel.receive()) is None:
+        return
+    _inject(driver, message["policies"])
     for address, fd in orders.listener_fds.items():
         await driver.listen(address, socket.socket(fileno=fd))
     # What is alive now stays alive: the collector need never look at it again.
@@ -50,7 +55,9 @@ async def work(channel: Channel, descriptors: socket.socket) -> None:
         if message["order"] == "stop":
             drain_seconds = message["drain_seconds"]
             break
-        await _reload(driver, message, descriptors)
+        if message["order"] == "reload":
+            await _reload(driver, message, descriptors)
+        _inject(driver, message["policies"])
         await channel.send({"event": "reloaded"})
     await driver.stop(drain_seconds)
     driver.native.close_log()
@@ -68,6 +75,10 @@ async def _reload(driver: Driver, message: dict[str, Any], descriptors: socket.s
         _, fds, _, _ = socket.recv_fds(descriptors, 1, len(opened))
         for address, fd in zip(opened, fds, strict=True):
             await driver.listen(address, socket.socket(fileno=fd))
+
+
+def _inject(driver: Driver, policies: dict[str, Any]) -> None:
+    driver.native.set_faults(json.dumps(policies).encode())
 
 
 def main() -> int:
