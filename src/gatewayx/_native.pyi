@@ -82,7 +82,7 @@ class Driver:
 
     def keep_addresses(self, host: str, port: int, addresses: list[str]) -> int:
         """Give up connections to a name that go to other addresses: idle ones now, busy ones after
-        their exchange. How many stay.
+        their exchange. How many are still open.
         """
 
     def handle_wake(self) -> None:

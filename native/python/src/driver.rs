@@ -10,7 +10,6 @@
 //! none of them happens within a drain.
 
 use std::cell::{Cell, RefCell};
-use std::net::IpAddr;
 use std::os::fd::RawFd;
 
 use gatewayx_engine::config::Config;
@@ -172,8 +171,7 @@ impl Driver {
         })
     }
 
-    /// A name leads to these addresses by now: connections to others are closed, busy ones after their exchange.
-    /// How many connections to the name stay.
+    /// Closes connections to a name at other addresses, busy ones after their exchange; how many are still open.
     fn keep_addresses(
         &self,
         py: Python<'_>,
@@ -181,31 +179,18 @@ impl Driver {
         port: u16,
         addresses: Vec<String>,
     ) -> PyResult<usize> {
-        let addresses: Vec<IpAddr> = addresses
-            .iter()
-            .filter_map(|address| address.parse().ok())
-            .collect();
-        let (moved, all_count) = {
-            let mut state = self.state.borrow_mut();
-            let all = state.engine.upstreams_to(host, port);
-            let all_count = all.len();
-            let moved: Vec<Key> = all
-                .into_iter()
-                .filter(|&key| {
-                    let fd = state.upstreams.find(key).map(|socket| socket.fd);
-                    fd.and_then(socket::peer_address)
-                        .is_some_and(|peer| !addresses.contains(&peer))
-                })
-                .collect();
-            (moved, all_count)
-        };
-        let kept_count = all_count - moved.len();
+        let mut state = self.state.borrow_mut();
+        let mut open = state.engine.upstreams_to(host, port);
+        open.retain(|&key| {
+            let fd = state.upstreams.find(key).map(|socket| socket.fd);
+            fd.is_some_and(|fd| socket::leads_elsewhere(fd, &addresses))
+        });
+        drop(state);
         self.drive(py, &[], |engine, _| {
-            moved
-                .into_iter()
+            open.into_iter()
                 .for_each(|key| engine.handle_upstream_moved(key));
         })?;
-        Ok(kept_count)
+        Ok(self.state.borrow().engine.upstreams_to(host, port).len())
     }
 
     /// A permit may have come free that a request here waits for.

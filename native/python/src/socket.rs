@@ -33,8 +33,14 @@ pub(crate) fn send(fd: RawFd, pieces: &[libc::iovec]) -> io::Result<usize> {
     }
 }
 
+/// Whether the other end is at none of these addresses.
+pub(crate) fn leads_elsewhere(fd: RawFd, addresses: &[String]) -> bool {
+    peer_address(fd)
+        .is_some_and(|peer| !addresses.iter().any(|address| address.parse() == Ok(peer)))
+}
+
 /// The address at the other end, if there is one.
-pub(crate) fn peer_address(fd: RawFd) -> Option<IpAddr> {
+fn peer_address(fd: RawFd) -> Option<IpAddr> {
     // SAFETY: all zeroes is a valid `sockaddr_storage`.
     let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
     let mut len_bytes = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
