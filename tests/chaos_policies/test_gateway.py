@@ -7,14 +7,16 @@ import math
 import os
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gatewayx.chaos.sample import is_hit, nth_draw
 from gatewayx.cli.client import AdminError
-from tests.chaos_policies.conftest import Start, policy, statuses
+from tests.chaos_policies.conftest import Faulted, Start, policy, statuses
 from tests.support.caller import Caller
+from tests.support.gateway import GatewayProcess
 from tests.support.http1 import Request
 from tests.support.upstream import ScriptedUpstream, UpstreamConnection
 from tests.support.waiting import eventually
@@ -268,3 +270,29 @@ async def _active(gateway: Any, count: int) -> None:
         f"{count} active faults",
         seconds=15,
     )
+
+
+async def test_policies_survive_a_restart_with_a_store(
+    tmp_path: Path, upstream: ScriptedUpstream
+) -> None:
+    proxy = {"name": "sidecar", "path": "/", "upstream": upstream.url}
+    store = {"url": f"sqlite:///{tmp_path / 'gatewayx.db'}"}
+    process = GatewayProcess(tmp_path, {"workers": 1, "proxies": [proxy], "store": store})
+    applied: list[str] = []
+    try:
+        for run in range(2):
+            await asyncio.to_thread(process.start)
+            gateway = Faulted(process)
+            if run == 0:
+                await gateway.apply("on", abort={"httpStatus": 418}, duration_seconds=600)
+                await gateway.apply("off", abort={"httpStatus": 500}, seed=3)
+                await asyncio.to_thread(gateway.client.post, "/v1/policies/off/disable")
+            assert statuses(await gateway.ask(4)) == {418: 4}
+            status = await gateway.status("on")
+            assert 0 < status["expires_in_seconds"] <= 600
+            assert (await gateway.status("off"))["state"] == "disabled"
+            applied.append(status["applied_at"])
+            await asyncio.to_thread(process.stop)
+    finally:
+        await asyncio.to_thread(process.kill)
+    assert applied[0] == applied[1]

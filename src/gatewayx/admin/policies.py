@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from gatewayx.admin.answer import error_answer
+from gatewayx.admin.requests import actor
 from gatewayx.chaos import PolicyBook, RoomError, policies_of
 from gatewayx.config import ConfigError, Fault
 from gatewayx.config.source import FILE_MAX_BYTES, read_documents
@@ -37,7 +38,7 @@ def policy_router(book: PolicyBook) -> APIRouter:
     @router.post("/policies/disable-all", summary="The kill switch: switch every policy off")
     async def disable_all(request: Request) -> dict[str, Any]:
         names = [one.policy.name for one in book.all()]
-        changed = await book.enable(names, False, _actor(request))
+        changed = await book.enable(names, False, actor(request))
         return {"disabled": [one.policy.name for one in changed]}
 
     @router.get("/policies/{name}", summary="One policy", responses=_UNKNOWN)
@@ -55,7 +56,7 @@ def policy_router(book: PolicyBook) -> APIRouter:
     async def delete(name: str, request: Request) -> Response:
         if book.find(name) is None:
             return _unknown(name)
-        await book.delete(name, _actor(request))
+        await book.delete(name, actor(request))
         return Response(status_code=204)
 
     @router.get(
@@ -110,7 +111,7 @@ async def _apply(
         return JSONResponse({"valid": [policy.name for policy in policies]})
     created = any(book.find(policy.name) is None for policy in policies)
     try:
-        applied = await book.apply(policies, _actor(request))
+        applied = await book.apply(policies, actor(request))
     except RoomError as error:
         return error_answer(409, f"{error}; nothing changed", "no_room")
     shown = [book.shown(one) for one in applied]
@@ -145,7 +146,7 @@ def _documents(content_type: str, body: bytes) -> tuple[list[object], bool]:
 async def _switch(request: Request, book: PolicyBook, name: str, *, enabled: bool) -> Response:
     if book.find(name) is None:
         return _unknown(name)
-    await book.enable([name], enabled, _actor(request))
+    await book.enable([name], enabled, actor(request))
     one = book.find(name)
     return _unknown(name) if one is None else JSONResponse(book.status(one))
 
@@ -157,11 +158,6 @@ async def _events(book: PolicyBook) -> AsyncIterator[str]:
         else:
             kind, data = change
             yield f"event: {kind}\nid: {data['revision']}\ndata: {json.dumps(data)}\n\n"
-
-
-def _actor(request: Request) -> str:
-    peer = request.client.host if request.client else "unknown"
-    return f"superuser at {peer}"
 
 
 def _unknown(name: str) -> Response:

@@ -14,6 +14,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
+from pydantic import ValidationError
+
 from gatewayx.chaos.compile import compile_policy, expires_ms
 from gatewayx.chaos.model import Policy
 
@@ -45,11 +47,16 @@ class Counters(Protocol):
 class Kept(Protocol):
     """A policy as a keeper has it; times are in milliseconds since 1970."""
 
-    name: str
-    document: dict[str, Any]
-    enabled: bool
-    applied_ms: int | None
-    applied_by: str | None
+    @property
+    def name(self) -> str: ...
+    @property
+    def document(self) -> dict[str, Any]: ...
+    @property
+    def enabled(self) -> bool: ...
+    @property
+    def applied_ms(self) -> int | None: ...
+    @property
+    def applied_by(self) -> str | None: ...
 
 
 class Keeper(Protocol):
@@ -191,11 +198,16 @@ class PolicyBook:
             kept = await asyncio.to_thread(self._keeper.all)
             entries = {}
             for row in kept:
-                policy = Policy.model_validate(row.document)
+                try:
+                    policy = Policy.model_validate(row.document)
+                except ValidationError:
+                    log.error("fault policy %s of the store is not valid; it is left out", row.name)
+                    continue
                 entries[policy.name] = self._entry(
                     policy, row.enabled, row.applied_ms or 0, row.applied_by or ""
                 )
-            await self._install(entries)
+            if entries != self._entries:
+                await self._install(entries)
 
     async def apply(
         self, policies: Sequence[Policy], actor: str, *, enabled: bool = True
@@ -231,11 +243,13 @@ class PolicyBook:
             entries = dict(self._entries)
             changed = [name for name in names if entries[name].enabled != enabled or enabled]
             for name in changed:
+                now = _now_ms()
                 if self._keeper is not None:
-                    await asyncio.to_thread(self._keeper.enable, name, enabled, actor)
+                    kept = await asyncio.to_thread(self._keeper.enable, name, enabled, actor)
+                    now = kept.applied_ms or now
                 entries[name] = replace(entries[name], enabled=enabled)
                 if enabled:
-                    entries[name] = replace(entries[name], applied_ms=_now_ms(), applied_by=actor)
+                    entries[name] = replace(entries[name], applied_ms=now, applied_by=actor)
                 word = "enabled" if enabled else "disabled"
                 log.warning("fault policy %s %s by %s", name, word, actor)
             await self._install(entries)

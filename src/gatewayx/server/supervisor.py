@@ -296,6 +296,8 @@ class Supervisor:
         self._key_sets.follow(self._config)
         await self._key_sets.first()
         self._health.apply(self._config, self._compiled)
+        if self._control is not None:
+            await self.policies.keep_in(self._control.store.policies)
         slots = range(self._workers_count())
         self._spans = open_spans(self._config.tracing, len(slots))
         self._wake_fds = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in slots]
@@ -350,6 +352,9 @@ class Supervisor:
             ValueError: When there are more proxies than the metrics have room for.
             Nothing has changed in any of these cases.
         """
+        if self._control is not None and not self._control.away:
+            # Another node may have changed them in the store.
+            await self.policies.reload()
         async with self._reloading:
             compiled = self._compile(config)
             listens = [listener.address for listener in config.listeners]
