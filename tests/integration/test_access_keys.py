@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.integration.conftest import Connect, Serve
+from tests.support.caller import Caller
+from tests.support.gateway import GatewayProcess
 from tests.support.tokens import SECRET, bearer, encoded, jwt, key_set
 from tests.support.upstream import ScriptedUpstream, UpstreamConnection
 
@@ -140,4 +142,59 @@ async def test_an_issuer_that_is_down_at_the_start(serve: Serve, connect: Connec
             assert time.monotonic() < deadline, "its keys are never in force"
             await asyncio.sleep(0.05)
     finally:
+        await issuer.stop()
+
+
+async def test_fetched_keys_reach_every_worker_and_undo_no_reload(
+    tmp_path: Path, upstream: ScriptedUpstream
+) -> None:
+    """Keys come in while configurations change: what a reload has set stays."""
+    issuer = ScriptedUpstream()
+    second = "the next secret has thirty-two bytes"
+    current = key_set(kid="one")
+
+    async def publish(request: object, connection: UpstreamConnection) -> None:
+        await connection.respond(200, json.dumps(current).encode())
+
+    issuer.on("/keys", publish)
+    await issuer.start()
+    source = {
+        "jwks_url": f"{issuer.url}/keys",
+        "jwks_refresh": 0.05,
+        "algorithms": ["HS256"],
+    }
+    proxy = {"name": "p", "path": "/", "upstream": upstream.url, "access_rule": ANY_TOKEN}
+    config = {"workers": 2, "auth": {"jwt": [source]}, "proxies": [proxy]}
+    gateway = GatewayProcess(tmp_path, config)
+
+    async def statuses(token: str) -> set[int]:
+        """Of connections enough for both workers."""
+        callers = [await Caller.connect(gateway.port) for _ in range(12)]
+        try:
+            return {(await caller.get("/", bearer(token))).status for caller in callers}
+        finally:
+            for caller in callers:
+                await caller.close()
+
+    async def until(token: str, wanted: set[int]) -> None:
+        deadline = time.monotonic() + 20
+        while (found := await statuses(token)) != wanted:
+            assert time.monotonic() < deadline, found
+            await asyncio.sleep(0.05)
+
+    try:
+        await asyncio.to_thread(gateway.start)
+        first_token = jwt(header={"kid": "one"})
+        assert await statuses(first_token) == {200}
+        proxy["access_rule"] = "@request.auth.role = 'ops'"
+        gateway.config_path.write_text(json.dumps(gateway.config))
+        current = key_set(second, kid="two")
+        answer, body = await asyncio.to_thread(gateway.admin, "POST", "/api/gateway/reload")
+        assert answer == 200, body
+        await until(first_token, {401})
+        await until(jwt(second, header={"kid": "two"}), {403})
+        assert await statuses(jwt(second, header={"kid": "two"}, role="ops")) == {200}
+    finally:
+        await asyncio.to_thread(gateway.stop)
+        gateway.kill()
         await issuer.stop()

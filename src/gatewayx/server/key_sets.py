@@ -92,13 +92,17 @@ class KeySets:
             kept = "the last good one serves on" if url in self.found else "there is none yet"
             log.warning("keys of %s: %s; %s", url, error or type(error).__name__, kept)
             return False
-        if self.found.get(url) != key_set:
+        before = self.found.get(url)
+        if before != key_set:
             self.found[url] = key_set
             try:
                 await self._on_change()
             except Exception:
                 log.exception("keys of %s: not put in force", url)
-                del self.found[url]
+                if before is None:
+                    del self.found[url]
+                else:
+                    self.found[url] = before
                 return False
             log.info("keys of %s: %d in force", url, len(usable_keys(key_set)))
         return True

@@ -215,7 +215,7 @@ class Supervisor:
         self._config = config
         self._token = token
         self._rate_limit_seed = secrets.randbits(64)
-        self._key_sets = KeySets(lambda: self.change_to(self._config))
+        self._key_sets = KeySets(self._renew_keys)
         self._compiled = self._compile(config)
         self._listening: dict[str, socket.socket] = {}
         self._reloading = asyncio.Lock()
@@ -386,6 +386,14 @@ class Supervisor:
         await asyncio.gather(
             *(worker.reload(self._orders(slot)) for slot, worker in enumerate(self._workers))
         )
+
+    async def _renew_keys(self) -> None:
+        """Put fetched keys in force, with whatever configuration is in force by then."""
+        async with self._reloading:
+            compiled = self._compile(self._config)
+            self._blocks.assign(compiled, self._metrics)
+            self._compiled = compiled
+            await self._tell_workers()
 
     async def stop(self) -> None:
         """Say that it ends, drain every worker, then stop the admin API.
