@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import yaml
@@ -13,10 +14,12 @@ import yaml
 from tests.integration.conftest import Connect, Serve
 from tests.integration.test_workers import start
 from tests.support.caller import Caller
+from tests.support.certificates import Authority
 from tests.support.gateway import GatewayProcess, free_port
 from tests.support.http1 import Request
 from tests.support.serving import EmbeddedServing, Serving
 from tests.support.upstream import ScriptedUpstream, UpstreamConnection
+from tests.support.waiting import eventually
 
 __all__ = ["start"]
 
@@ -137,6 +140,26 @@ async def test_expected_statuses_can_be_chosen(
     gateway = await serve(health_check=CHECK | {"statuses": [503]})
     await asyncio.sleep(0.4)
     await verdict(gateway, upstream, 1)
+
+
+async def test_an_https_upstream_is_probed_with_what_requests_trust(
+    serve: Serve, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path)
+    scripted = ScriptedUpstream()
+    await scripted.start(tls=authority.server(authority.issue("127.0.0.1")))
+    health = with_health(scripted)
+    try:
+        check = CHECK | {"interval": 1, "timeout": 1, "unhealthy": 1}
+        options = {"upstream": scripted.url, "health_check": check}
+        trusting = await serve(**options, tls={"ca_file": authority.ca_file})
+        await eventually(lambda: len(health.probes) > 0, "a probe over TLS")
+        await verdict(trusting, scripted, 1)
+        wary = await serve(**options)
+        await verdict(wary, scripted, 0)
+        await verdict(trusting, scripted, 1)
+    finally:
+        await scripted.stop()
 
 
 async def test_every_worker_hears_of_it_and_a_reload_keeps_the_verdict(  # type: ignore[no-untyped-def]

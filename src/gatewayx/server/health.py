@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from gatewayx import _native
 from gatewayx.config import GatewayConfig, HealthCheckConfig, ProxyConfig
+from gatewayx.config.tls import UpstreamTls
 from gatewayx.config.values import upstream_address
 from gatewayx.server.probe import probe
 
@@ -33,6 +34,7 @@ class _Key(NamedTuple):
     proxy: str
     url: str
     check: HealthCheckConfig
+    tls: UpstreamTls
 
 
 @dataclass(slots=True)
@@ -129,7 +131,7 @@ class HealthChecks:
         address = upstream_address(key.url)
         while True:
             async with self._turns:
-                failure = await probe(address, key.check)
+                failure = await probe(address, key.check, key.tls)
             if verdict.hear(failure, key.check):
                 self._publish(key.proxy)
                 if verdict.up:
@@ -144,7 +146,7 @@ def _keys(proxy: ProxyConfig) -> list[_Key]:
     check = proxy.health_check
     if check is None or not proxy.active:
         return []
-    return [_Key(proxy.name, url, check) for url in proxy.upstream_urls()]
+    return [_Key(proxy.name, url, check, proxy.tls) for url in proxy.upstream_urls()]
 
 
 def with_checks(compiled: dict[str, Any], config: GatewayConfig) -> dict[str, Any]:

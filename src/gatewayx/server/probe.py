@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from functools import cache
 
 from gatewayx.config import HealthCheckConfig
+from gatewayx.config.tls import UpstreamTls
 from gatewayx.config.values import UpstreamAddress
 
 HEAD_MAX_BYTES = 16 << 10
 """A head that is longer is a failed probe."""
 
 
-async def probe(address: UpstreamAddress, check: HealthCheckConfig) -> str | None:
+async def probe(address: UpstreamAddress, check: HealthCheckConfig, tls: UpstreamTls) -> str | None:
     """Ask once; `None` when the upstream is well, else what is wrong with it. Never raises."""
     try:
         async with asyncio.timeout(check.timeout):
-            status = await _ask(address, check.path)
+            status = await _ask(address, check.path, tls)
     except TimeoutError:
         return "no answer in time"
     except OSError as error:
@@ -28,10 +30,14 @@ async def probe(address: UpstreamAddress, check: HealthCheckConfig) -> str | Non
     return None if is_good else f"status {status}"
 
 
-async def _ask(address: UpstreamAddress, path: str) -> int:
-    context = ssl.create_default_context() if address.tls else None
+async def _ask(address: UpstreamAddress, path: str, tls: UpstreamTls) -> int:
+    name = (tls.server_name or address.host) if address.tls else None
     reader, writer = await asyncio.open_connection(
-        address.host, address.port, ssl=context, limit=HEAD_MAX_BYTES
+        address.host,
+        address.port,
+        ssl=_context(tls) if address.tls else None,
+        server_hostname=name,
+        limit=HEAD_MAX_BYTES,
     )
     try:
         request = (
@@ -45,6 +51,21 @@ async def _ask(address: UpstreamAddress, path: str) -> int:
         return status
     finally:
         writer.transport.abort()
+
+
+def _context(tls: UpstreamTls) -> ssl.SSLContext:
+    """Trusts what requests trust. Files are read anew each time: they may have been renewed."""
+    if tls.ca_file is None and tls.client_cert_file is None:
+        return _system_context()
+    context = ssl.create_default_context(cafile=tls.ca_file)
+    if tls.client_cert_file is not None:
+        context.load_cert_chain(tls.client_cert_file, tls.client_key_file)
+    return context
+
+
+@cache
+def _system_context() -> ssl.SSLContext:
+    return ssl.create_default_context()
 
 
 def _status(line: bytes) -> int:
