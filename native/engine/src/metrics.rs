@@ -66,11 +66,9 @@ pub(crate) mod cell {
     /// The last change of the permits by this worker that others have seen.
     pub(crate) const PERMIT_SEEN: u32 = LOG_WRITTEN + 1;
     pub(crate) const SPANS_DROPPED: u32 = PERMIT_SEEN + 1;
-    /// Requests that a fault rule decided about.
+    /// Requests that a fault rule decided about, the faults by kind, and the delays as injected.
     pub(crate) const FAULT_MATCHED: u32 = SPANS_DROPPED + 1;
-    /// Faults, a cell for each kind.
     pub(crate) const FAULT_INJECTED: u32 = FAULT_MATCHED + 1;
-    /// Delays as they were injected.
     pub(crate) const FAULT_DELAY: u32 = FAULT_INJECTED + KINDS_COUNT;
     /// Handshakes: of callers in block 0, of targets in their proxy's.
     pub(crate) const TLS_FULL: u32 = FAULT_DELAY + Histogram::cells_count(DELAY_BOUNDS_NS.len());
@@ -91,7 +89,6 @@ pub(crate) mod shared_cell {
     pub(crate) const LIMIT: u32 = 4;
     /// The times to the first byte that it goes by.
     pub(crate) const SAMPLES: u32 = 5;
-    /// Requests that a fault rule has matched, in all workers.
     pub(crate) const FAULT_SEQUENCE: u32 = 6;
     /// The rate limit of all callers together, and of those the table has no room for.
     pub(crate) const RATE: u32 = 7;
