@@ -134,6 +134,7 @@ bench: setup peers ## Measure the parts, then the gateway beside nginx, HAProxy 
 docs: setup ## Write the generated pages of docs/
 	$(BIN)/python -m gatewayx.config.reference > docs/CONFIGURATION.md
 	$(BIN)/python -m tests.admin.catalogue > docs/METRICS.md
+	$(BIN)/python -m tests.admin.api_reference > docs/API.md
 
 .PHONY: format
 format: setup ## Format all code

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from gatewayx.admin.metrics import Exposition
+from tests.admin import api_reference
 from tests.admin.catalogue import families, page
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,7 +38,12 @@ def test_native_families_become_both_formats() -> None:
     exposition = Exposition(families)
     text, _ = exposition.render("")
     openmetrics, _ = exposition.render("application/openmetrics-text")
-    assert b'gateway_limiter_limit{proxy="default"} 0.0\n' in text
-    overflow = b'gateway_upstream_latency_seconds_bucket{le="+Inf",proxy="default"} 0.0\n'
+    assert b'gateway_limiter_limit{proxy="default"} 0\n' in text
+    overflow = b'gateway_upstream_latency_seconds_bucket{le="+Inf",proxy="default"} 0\n'
     assert overflow in text
     assert overflow in openmetrics
+
+
+def test_the_reference_of_the_admin_api_is_up_to_date() -> None:
+    written = Path("docs/API.md").read_text(encoding="utf-8")
+    assert written == api_reference.page(), "run `make docs`"

@@ -1,9 +1,4 @@
-"""Families in, exposition text out.
-
-The counting is done natively, in memory that the workers share; here it only becomes text.
-Prometheus text writes bucket bounds in their shortest form (`1`), as Go programs and Envoy do;
-OpenMetrics asks for canonical numbers (`1.0`).
-"""
+"""The metrics page: what is counted natively, and the supervisor's own process beside it."""
 
 from __future__ import annotations
 
@@ -12,51 +7,18 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import generate_latest
-from prometheus_client.metrics_core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    InfoMetricFamily,
-    Metric,
-)
+from prometheus_client.metrics_core import InfoMetricFamily, Metric
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.registry import Collector
 
 from gatewayx import __version__
+from gatewayx.admin.exposition import bound_text, write
 from gatewayx.admin.state import Family
 
 TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 Rows = Callable[[], Iterable[tuple[Any, ...]]]
-
-
-class FamiliesCollector(Collector):
-    """Reads the families at every scrape; holds no values itself."""
-
-    def __init__(self, rows: Rows, write_bound: Callable[[float], str]) -> None:
-        self._rows = rows
-        self._write_bound = write_bound
-
-    def describe(self) -> Iterable[Metric]:
-        """Nothing: reading the families at registration would tell no more than their names."""
-        return []
-
-    def collect(self) -> Iterator[Metric]:
-        """One metric for each family, in the order of the rows."""
-        for row in self._rows():
-            family = Family(*row)
-            if family.kind == "histogram":
-                yield self._histogram(family)
-            else:
-                yield _plain(family)
-
-    def _histogram(self, family: Family) -> Metric:
-        metric = HistogramMetricFamily(family.name, family.help, labels=family.label_names)
-        bounds = [*map(self._write_bound, family.bounds), "+Inf"]
-        for labels, buckets, total in family.samples:
-            metric.add_metric(labels, list(zip(bounds, buckets, strict=True)), sum_value=total)
-        return metric
 
 
 class BuildInfo(Collector):
@@ -67,41 +29,22 @@ class BuildInfo(Collector):
         yield InfoMetricFamily("gateway_build", "The running version.", {"version": __version__})
 
 
-def _plain(family: Family) -> Metric:
-    kind = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
-    metric = kind(family.name, family.help, labels=family.label_names)
-    for labels, value in family.samples:
-        metric.add_metric(labels, value)
-    return metric
-
-
 class Exposition:
     """The metrics page in both formats, with the supervisor's own process figures in it."""
 
     def __init__(self, rows: Rows) -> None:
-        self._text = _registry(FamiliesCollector(rows, bound_text))
-        self._openmetrics = _registry(FamiliesCollector(rows, repr))
+        self._rows = rows
+        self._own = CollectorRegistry(auto_describe=False)
+        self._own.register(BuildInfo())
+        ProcessCollector(registry=self._own)
+        PlatformCollector(registry=self._own)
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """The page and its content type, by the request's Accept field."""
         if prefers_openmetrics(accept):
-            page: bytes = generate_openmetrics(self._openmetrics)  # type: ignore[no-untyped-call]
-            return page, OPENMETRICS_TYPE
-        return generate_latest(self._text), TEXT_TYPE
-
-
-def _registry(collector: FamiliesCollector) -> CollectorRegistry:
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(collector)
-    registry.register(BuildInfo())
-    ProcessCollector(registry=registry)
-    PlatformCollector(registry=registry)
-    return registry
-
-
-def bound_text(bound: float) -> str:
-    """A bucket's bound in its shortest form without an exponent: `0.5`, `1`, `3600000`."""
-    return f"{bound:.0f}" if bound.is_integer() else f"{bound:g}"
+            own: bytes = generate_openmetrics(self._own)  # type: ignore[no-untyped-call]
+            return write(self._rows(), openmetrics=True) + own, OPENMETRICS_TYPE
+        return write(self._rows(), openmetrics=False) + generate_latest(self._own), TEXT_TYPE
 
 
 def prefers_openmetrics(accept: str) -> bool:
