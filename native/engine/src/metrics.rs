@@ -9,7 +9,10 @@ use gatewayx_telemetry::{Geometry, Histogram, LATENCY_BOUNDS_NS, PermitCells, Pe
 
 use crate::adaptive::limit_now;
 use crate::error::{REASON_COUNT, REASON_NAMES};
+use crate::rate_limit::CALLERS_MIN_COUNT;
+
 use crate::fault_metrics::{DELAY_BOUNDS_NS, KINDS_COUNT};
+pub use crate::rate_limit::CALLERS_COUNT;
 
 /// Cells of a histogram: its buckets, the one without a bound, and the sum.
 const LATENCY_CELLS: u32 = Histogram::cells_count(LATENCY_BOUNDS_NS.len());
@@ -119,12 +122,6 @@ pub mod driver_cell {
     /// Spans given up because their reader could not keep pace.
     pub const SPANS_DROPPED: u32 = cell::SPANS_DROPPED;
 }
-
-/// Callers whose rates are told apart in memory of one process.
-const CALLERS_MIN_COUNT: u32 = 4_096;
-
-/// Callers whose rates are told apart in memory that several processes map; pages that none uses take no memory.
-pub const CALLERS_COUNT: u32 = 65_536;
 
 /// The layout of a region for so many workers and proxies.
 pub fn geometry(workers_count: u32, proxies_count: u32) -> Geometry {

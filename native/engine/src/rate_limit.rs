@@ -17,6 +17,12 @@ use crate::config::{ProxyConfig, RateKey, RateLimitConfig};
 use crate::metrics::shared_cell;
 use crate::rewrite::write_decimal;
 
+/// Callers whose rates are told apart in memory of one process.
+pub(crate) const CALLERS_MIN_COUNT: u32 = 4_096;
+
+/// Callers whose rates are told apart in memory that several processes map; pages that none uses take no memory.
+pub const CALLERS_COUNT: u32 = 65_536;
+
 /// What a caller is told of its rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Quota {
