@@ -243,3 +243,58 @@ async def test_nothing_is_left_of_callers_that_vanish_in_the_handshake(
     counts = getattr(gateway, "gateway", None)
     if counts is not None:
         await eventually(lambda: counts.counts()["tls_sessions"] == 0, "the end of all sessions")
+
+
+async def test_ciphertext_may_arrive_byte_by_byte(
+    upstream: ScriptedUpstream, serve: Serve, authority: Authority
+) -> None:
+    gateway = await serve(config=secured(upstream, authority.issue("gw.test")))
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = authority.caller().wrap_bio(incoming, outgoing, server_hostname="gw.test")
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+
+    async def trickle() -> None:
+        for byte in outgoing.read():
+            writer.write(bytes([byte]))
+            await writer.drain()
+            await asyncio.sleep(0)
+
+    while True:
+        try:
+            tls.do_handshake()
+            break
+        except ssl.SSLWantReadError:
+            await trickle()
+            incoming.write(await reader.read(1))
+    tls.write(b"POST /bytes HTTP/1.1\r\nHost: gw.test\r\nContent-Length: 5\r\n\r\nhello")
+    await trickle()
+    answer = b""
+    async with asyncio.timeout(30):
+        while b"POST /bytes 5\n" not in answer:
+            incoming.write(await reader.read(1))
+            try:
+                answer += tls.read(65536)
+            except ssl.SSLWantReadError:
+                continue
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    writer.close()
+
+
+async def test_a_tunnel_carries_bytes_both_ways(
+    upstream: ScriptedUpstream, serve: Serve, connect: Connect, authority: Authority
+) -> None:
+    async def switch(request: Request, connection: UpstreamConnection) -> None:
+        await connection.send(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+        )
+        await connection.send((await connection.reader.readexactly(4)).upper())
+        await connection.ended()
+        connection.close()
+
+    upstream.on("/tunnel", switch)
+    gateway = await serve(config=secured(upstream, authority.issue("gw.test"), websocket=True))
+    caller = await connect(gateway, tls=authority.caller())
+    await caller.request("GET", "/tunnel", ("Connection", "upgrade"), ("Upgrade", "websocket"))
+    assert b" 101 " in await caller.head()
+    await caller.send(b"ping")
+    assert await caller.until(b"PING") == b"PING"

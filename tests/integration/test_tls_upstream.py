@@ -221,3 +221,31 @@ async def test_proxies_of_differing_trust_share_no_connection(
     assert (await caller.get("/bad")).status == 502
     assert (await caller.get("/good")).status == 200
     await eventually(lambda: len(upstream.requests) == 2, "two requests")
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_a_probe_trusts_whom_its_proxy_trusts(
+    start: Start, serve: Serve, authority: Authority, tmp_path: Path, trusted: bool
+) -> None:
+    """And it asks for the configured name, and shows the client certificate."""
+    shown = authority.issue("gateway.test")
+    identity = authority.issue("upstream.test")
+    upstream = await start(authority.server(identity, client_ca=authority.ca_file))
+    ca_file = authority.ca_file if trusted else Authority(tmp_path, "other").ca_file
+    tls = {
+        "ca_file": ca_file,
+        "server_name": "upstream.test",
+        "client_cert_file": shown["cert_file"],
+        "client_key_file": shown["key_file"],
+    }
+    check = {"interval": 0.5, "timeout": 0.5, "healthy": 1, "unhealthy": 1}
+    gateway = await serve(upstream=upstream.url, tls=tls, health_check=check)
+    if trusted:
+        await eventually(lambda: len(upstream.requests) >= 2, "two probes")
+    else:
+        # An upstream is up until its first verdict.
+        async with asyncio.timeout(30):
+            while (await gateway.metrics()).total("gateway_upstream_up"):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        assert not upstream.requests
+    assert (await gateway.metrics()).total("gateway_upstream_up") == trusted
