@@ -11,6 +11,7 @@ import click
 
 from gatewayx.cli import report
 from gatewayx.cli.breaker import breaker
+from gatewayx.cli.manifest import manifest
 from gatewayx.cli.operate import completion, config_group, drain, stats
 from gatewayx.cli.options import admin_options
 from gatewayx.cli.policy import policy
@@ -118,6 +119,7 @@ for _command in (completion, config_group, drain, proxy, route, secret, stats, t
     program.add_command(_command)
 program.add_command(breaker)
 program.add_command(slo_group)
+policy.add_command(manifest)
 program.add_command(policy)
 
 
