@@ -10,7 +10,9 @@ from gatewayx.config import ConfigError, compile_engine, for_upstream, load_file
 FULL = """\
 downstream:
   timeout: {request_head: 1.5, request_body_idle: 2, keep_alive: 3, write_idle: 4, linger: 5}
-  limits: {head: 8KiB, target: 2KiB, fields: 40}
+  limits: {head: 8KiB, target: 2KiB, fields: 40, connections: 9000, connections_per_address: 50}
+  min_rate: {request_body: 500, response: 1KiB, grace: 3}
+trusted_proxies: [10.0.0.0/8]
 upstream_pool: {idle_max: 7, idle_per_host_max: 3}
 buffers: {size: 16KiB, high_water: 1MiB}
 access_log: {enabled: false}
@@ -227,8 +229,14 @@ COMPILED = {
         "head_max_bytes": 8192,
         "target_max_bytes": 2048,
         "fields_max": 40,
+        "connections_max": 9000,
+        "connections_per_address_max": 50,
+        "request_body_min_bytes_per_s": 500,
+        "response_min_bytes_per_s": 1 << 10,
+        "min_rate_grace_ms": 3000,
     },
-    "listener_tls": {},
+    "listeners": {},
+    "trusted_proxies": ["10.0.0.0/8"],
     "upstream_tls": {},
     "upstream_pool": {"idle_max": 7, "idle_per_host_max": 3},
     "buffer": {"high_water_bytes": 1 << 20},

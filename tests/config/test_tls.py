@@ -38,7 +38,9 @@ def test_a_listener_is_compiled_with_what_its_files_hold(authority: Authority) -
     one, two = authority.issue("one.test"), authority.issue("two.test")
     tls = {**one, "certificates": [two], "client_auth": "optional"}
     tls["client_ca_file"] = authority.ca_file
-    compiled = compile_engine(validate(listening(tls), {}), {})["listener_tls"]["127.0.0.1:8443"]
+    compiled = compile_engine(validate(listening(tls), {}), {})["listeners"]["127.0.0.1:8443"][
+        "tls"
+    ]
     assert compiled == {
         "certificates": [
             {

@@ -41,6 +41,16 @@ async def test_requests_pass_and_the_connection_is_kept(
     assert (await gateway.metrics()).total("gateway_downstream_tls_handshakes_total") == 1
 
 
+async def test_the_last_response_comes_before_the_goodbye(
+    upstream: ScriptedUpstream, serve: Serve, connect: Connect, authority: Authority
+) -> None:
+    gateway = await serve(config=secured(upstream, authority.issue("gw.test")))
+    caller = await connect(gateway, tls=authority.caller())
+    response = await caller.get("/last", ("Connection", "close"))
+    assert response.body == b"GET /last 0\n"
+    assert await caller.ended() == b""
+
+
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 async def test_versions_and_protocol(
     upstream: ScriptedUpstream,

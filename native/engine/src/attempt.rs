@@ -224,22 +224,18 @@ impl Engine {
             NEVER
         };
         self.set_upstream_deadline(upstream_key, continue_ns);
-        let idle_ms = self.cfg.downstream.request_body_idle_ms;
-        self.set_phase_deadline(key, after(now_ns, idle_ms));
+        let exchange = &mut self.downstreams[key].exchange;
+        if exchange.body_since_ns == 0 {
+            exchange.body_since_ns = now_ns;
+        }
+        let deadline_ns = self.body_deadline(now_ns, key);
+        self.set_phase_deadline(key, deadline_ns);
     }
 
     /// It is the upstream's turn; of the caller's deadlines only that of an unfinished earlier response runs.
     pub(crate) fn await_upstream(&mut self, now_ns: u64, key: Key) {
-        let unsent = self.downstreams[key].unsent_bytes > 0;
-        let stalled_ms = self.cfg.downstream.write_idle_ms;
-        self.set_phase_deadline(
-            key,
-            if unsent {
-                after(now_ns, stalled_ms)
-            } else {
-                NEVER
-            },
-        );
+        let deadline_ns = self.stall_deadline(now_ns, self.downstreams[key].unsent_bytes);
+        self.set_phase_deadline(key, deadline_ns);
     }
 
     /// The attempt has ended: well, badly, or without telling anything of the upstream.

@@ -47,7 +47,11 @@ pub fn release_slot(region: &Region, slot: u32) -> Losses {
         let slots: Vec<Cells> = (0..geometry.slots_count)
             .map(|slot| region.cells(slot, block))
             .collect();
-        losses.permits += Permits::new(&region.shared(block), &slots, slot, PERMIT_CELLS).bury();
+        let permits = Permits::new(&region.shared(block), &slots, slot, PERMIT_CELLS).bury();
+        if block > 0 {
+            // Those of block 0 are places of connections.
+            losses.permits += permits;
+        }
         let ended: u64 = (0..STATUS_CELLS)
             .map(|offset| cells.load(cell::REQUESTS + offset))
             .sum();

@@ -118,7 +118,7 @@ impl Engine {
         let facts = RequestFacts {
             src,
             head,
-            ip: downstream.peer.as_bytes(),
+            ip: downstream.client.as_bytes(),
             authenticator: &self.authenticator,
             now_unix_s: now_ns.saturating_add(self.wall_offset_ns) / 1_000_000_000,
             caller: OnceCell::new(),

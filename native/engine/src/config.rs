@@ -4,7 +4,9 @@
 use std::collections::HashMap;
 
 use gatewayx_auth::config::AuthConfig;
-use serde::Deserialize;
+use gatewayx_policy::Network;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 
 use crate::tls::{ClientTls, ServerTls, TargetTls};
 
@@ -14,9 +16,12 @@ use crate::tls::{ClientTls, ServerTls, TargetTls};
 pub struct Config {
     /// Routes and how to serve them.
     pub proxies: Vec<ProxyConfig>,
-    /// What callers who come to an address see; addresses that are not here speak no TLS.
+    /// What is special about addresses that are listened on.
     #[serde(default)]
-    pub listener_tls: HashMap<String, ServerTls>,
+    pub listeners: HashMap<String, ListenerConfig>,
+    /// Peers whose `X-Forwarded-*` and PROXY headers are believed.
+    #[serde(default, deserialize_with = "networks")]
+    pub trusted_proxies: Vec<Network>,
     /// What targets have to show, by the key that [`TargetTls::settings`] names.
     #[serde(default)]
     pub upstream_tls: HashMap<String, ClientTls>,
@@ -46,11 +51,22 @@ pub struct Config {
     pub server_name: String,
 }
 
-impl Config {
-    /// What callers who come to an address see, if it speaks TLS.
-    pub(crate) fn tls_of(&self, address: &str) -> Option<ServerTls> {
-        self.listener_tls.get(address).cloned()
-    }
+/// What is special about an address that is listened on.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListenerConfig {
+    /// Speak TLS to callers.
+    pub tls: Option<ServerTls>,
+    /// Connections begin with the PROXY protocol's header.
+    pub proxy_protocol: bool,
+}
+
+fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Network>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    let read = |text: &String| {
+        Network::parse(text).ok_or_else(|| D::Error::custom(format!("no network: {text}")))
+    };
+    texts.iter().map(read).collect()
 }
 
 /// One proxy: what it matches and where it leads.
@@ -415,6 +431,16 @@ pub struct DownstreamConfig {
     pub target_max_bytes: usize,
     /// Most fields in a head; 431.
     pub fields_max: usize,
+    /// Most connections, over all workers; 0 = no limit. One more is closed at once.
+    pub connections_max: u32,
+    /// Most connections of one client address, in this worker; 0 = no limit.
+    pub connections_per_address_max: u32,
+    /// Least average rate of a request body, from its first byte on; 0 = none. 408.
+    pub request_body_min_bytes_per_s: u64,
+    /// Least average rate at which what is unsent has to be taken; 0 = none. A reset.
+    pub response_min_bytes_per_s: u64,
+    /// How long these rates are not looked at.
+    pub min_rate_grace_ms: u64,
 }
 
 impl Default for DownstreamConfig {
@@ -428,6 +454,11 @@ impl Default for DownstreamConfig {
             head_max_bytes: 64 * 1024,
             target_max_bytes: 16 * 1024,
             fields_max: 128,
+            connections_max: 0,
+            connections_per_address_max: 0,
+            request_body_min_bytes_per_s: 0,
+            response_min_bytes_per_s: 0,
+            min_rate_grace_ms: 5_000,
         }
     }
 }

@@ -84,6 +84,14 @@ pub(crate) enum DownstreamPhase {
 pub(crate) struct Downstream {
     // connection
     pub(crate) peer: Peer,
+    /// Whom the present request comes from: the peer, or whom a trusted one names.
+    pub(crate) client: Peer,
+    /// Counted among all connections.
+    pub(crate) holds_place: bool,
+    /// Counted among those of an address.
+    pub(crate) counted_address: Option<u128>,
+    /// Its first bytes are the PROXY protocol's header, and it has not come whole.
+    pub(crate) awaits_proxy_header: bool,
     pub(crate) phase: DownstreamPhase,
     /// It speaks TLS; see `tls`.
     pub(crate) is_secured: bool,
@@ -110,6 +118,10 @@ impl Downstream {
     pub(crate) fn new(peer: Peer) -> Self {
         Self {
             peer,
+            client: peer,
+            holds_place: false,
+            counted_address: None,
+            awaits_proxy_header: false,
             phase: DownstreamPhase::Head,
             is_secured: false,
             inbuf: Vec::new(),
@@ -169,6 +181,10 @@ pub(crate) struct Exchange {
     pub(crate) upgrade: bool,
     pub(crate) body: Body,
     pub(crate) body_chunked: bool,
+    /// When the body was first waited for, moved on by the time in which it was not read.
+    pub(crate) body_since_ns: u64,
+    /// Since when it is not read; 0 while it is.
+    pub(crate) body_paused_ns: u64,
     /// Body bytes seen, to hold against the limit.
     pub(crate) body_bytes: u64,
     /// The head as it goes upstream, less what depends on the upstream that is chosen; kept until the
@@ -177,6 +193,8 @@ pub(crate) struct Exchange {
     /// Body bytes as they were sent, for another attempt; `None` once there are too many.
     pub(crate) replay: Option<Vec<u8>>,
     pub(crate) request_id: Vec<u8>,
+    /// What the peer says of the client is believed.
+    pub(crate) peer_trusted: bool,
     /// `None` while tracing is off.
     pub(crate) trace: Option<Trace>,
     /// Method and target, for the log and spans; empty while both are off.

@@ -10,7 +10,8 @@ use gatewayx_http::{HeadLimits, RequestHead, ResponseHead};
 use gatewayx_policy::fault::Plan;
 use gatewayx_telemetry::{Cells, Region};
 
-use crate::config::Config;
+use crate::admission::Addresses;
+use crate::config::{Config, ListenerConfig};
 use crate::downstream::{Downstream, DownstreamPhase, Peer, Wait};
 use crate::error::Reason;
 use crate::metrics::cell;
@@ -21,7 +22,7 @@ use crate::request_id::RequestIds;
 use crate::route::Routes;
 use crate::slab::{Key, Slab};
 use crate::timers::{Due, NEVER, Timers};
-use crate::tls::{ServerTls, Sessions};
+use crate::tls::Sessions;
 use crate::upstream::{Upstream, UpstreamPhase};
 
 /// Why a dial gave no connection.
@@ -45,7 +46,10 @@ pub struct Engine {
     pub(crate) targets: Vec<Target>,
     pub(crate) target_ids: HashMap<Target, u32>,
     /// Every address that was ever listened on, and what callers who come there see.
-    pub(crate) listeners: Vec<(String, Option<ServerTls>)>,
+    pub(crate) listeners: Vec<(String, ListenerConfig)>,
+    pub(crate) addresses: Addresses,
+    /// Shared cells and those of every slot, of block 0.
+    pub(crate) connection_cells: (Cells, Vec<Cells>),
     // connections
     pub(crate) downstreams: Slab<Downstream>,
     pub(crate) upstreams: Slab<Upstream>,
@@ -90,6 +94,13 @@ impl Engine {
             upstreams: Slab::new(),
             sessions: Sessions::default(),
             listeners: Vec::new(),
+            addresses: Addresses::default(),
+            connection_cells: (
+                region.shared(0),
+                (0..region.geometry().slots_count)
+                    .map(|slot| region.cells(slot, 0))
+                    .collect(),
+            ),
             pool: IdlePool::default(),
             timers: Timers::default(),
             draining: false,
@@ -126,8 +137,9 @@ impl Engine {
             .iter()
             .position(|(known, _)| known == address);
         let index = known.unwrap_or_else(|| {
-            let tls = self.cfg.tls_of(address);
-            self.listeners.push((address.to_owned(), tls));
+            let cfg = self.cfg.listeners.get(address).cloned();
+            self.listeners
+                .push((address.to_owned(), cfg.unwrap_or_default()));
             self.listeners.len() - 1
         });
         index as u32
@@ -141,8 +153,12 @@ impl Engine {
         self.cells.add(cell::DOWNSTREAM_OPEN, 1);
         let deadline_ns = after(now_ns, self.cfg.downstream.request_head_ms);
         self.set_phase_deadline(key, deadline_ns);
-        if let Some((_, Some(tls))) = self.listeners.get(listener as usize) {
-            let tls = tls.clone();
+        let listener = self.listeners.get(listener as usize);
+        let tls = listener.and_then(|(_, listener)| listener.tls.clone());
+        self.downstreams[key].awaits_proxy_header =
+            listener.is_some_and(|(_, listener)| listener.proxy_protocol);
+        self.admit_connection(key);
+        if let Some(tls) = tls {
             self.secure_downstream(key, &tls);
         }
         key
@@ -152,6 +168,21 @@ impl Engine {
     pub fn handle_downstream_data(&mut self, now_ns: u64, key: Key, input: &[u8]) {
         match self.downstreams.find(key) {
             None => {}
+            Some(downstream) if downstream.awaits_proxy_header => {
+                downstream.inbuf.extend_from_slice(input);
+                let bytes = std::mem::take(&mut downstream.inbuf);
+                match self.read_proxy_header(key, &bytes) {
+                    Some(used) if used < bytes.len() => {
+                        self.handle_downstream_data(now_ns, key, &bytes[used..]);
+                    }
+                    Some(_) => {}
+                    None => {
+                        if let Some(downstream) = self.downstreams.find(key) {
+                            downstream.inbuf = bytes;
+                        }
+                    }
+                }
+            }
             Some(downstream) if downstream.is_secured => self.open_downstream(now_ns, key, input),
             Some(_) => self.read_from_downstream(now_ns, key, input, true),
         }
@@ -392,12 +423,7 @@ impl Engine {
                 if downstream.phase == DownstreamPhase::Response
                     && downstream.exchange.wait == Wait::Nothing
                 {
-                    let stalled_ms = self.cfg.downstream.write_idle_ms;
-                    let deadline_ns = if unsent_bytes > 0 {
-                        after(now_ns, stalled_ms)
-                    } else {
-                        NEVER
-                    };
+                    let deadline_ns = self.stall_deadline(now_ns, unsent_bytes);
                     self.set_phase_deadline(key, deadline_ns);
                 }
                 if let Some(upstream) = self.downstreams[key].exchange.upstream {

@@ -299,6 +299,7 @@ impl Engine {
             return;
         };
         debug_assert!(!downstream.exchange.active && downstream.exchange.upstream.is_none());
+        self.discharge_connection(downstream.holds_place, downstream.counted_address);
         self.cells.sub(cell::DOWNSTREAM_OPEN, 1);
         self.tidy_timers();
         self.out.push_action(Action::Close {

@@ -79,11 +79,15 @@ impl Engine {
         }
         if in_body {
             // A caller that is not read cannot make progress; then the peer that blocks it has the deadline.
-            let downstream = &self.downstreams[key];
+            if reads {
+                self.resume_body_clock(now_ns, key);
+                let deadline_ns = self.body_deadline(now_ns, key);
+                return self.set_phase_deadline(key, deadline_ns);
+            }
+            let downstream = &mut self.downstreams[key];
+            downstream.exchange.body_paused_ns = now_ns;
             let exchange = &downstream.exchange;
-            let wait_ms = if reads {
-                self.cfg.downstream.request_body_idle_ms
-            } else if downstream.unsent_bytes > 0 {
+            let wait_ms = if downstream.unsent_bytes > 0 {
                 self.cfg.downstream.write_idle_ms
             } else if exchange.response_started {
                 exchange
@@ -146,6 +150,49 @@ impl Engine {
             };
             timer.is_some_and(|timer| timer.is_scheduled_at(at_ns))
         });
+    }
+
+    /// When a caller whose body is awaited has been too slow: without a byte for too long, or below the least
+    /// average rate since the body was first asked for. Time in which it was not read does not count.
+    pub(crate) fn body_deadline(&self, now_ns: u64, key: Key) -> u64 {
+        let cfg = &self.cfg.downstream;
+        let exchange = &self.downstreams[key].exchange;
+        let idle_ns = after(now_ns, cfg.request_body_idle_ms);
+        let least = cfg.request_body_min_bytes_per_s;
+        if least == 0 {
+            return idle_ns;
+        }
+        let earned_ms = exchange.body_bytes.saturating_mul(1_000) / least;
+        let allowed_ms = cfg.min_rate_grace_ms.saturating_add(earned_ms);
+        idle_ns.min(after(exchange.body_since_ns, allowed_ms.max(1)))
+    }
+
+    /// The caller is read again.
+    fn resume_body_clock(&mut self, now_ns: u64, key: Key) {
+        let exchange = &mut self.downstreams[key].exchange;
+        if exchange.body_paused_ns > 0 {
+            let paused_ns = now_ns.saturating_sub(exchange.body_paused_ns);
+            exchange.body_since_ns += paused_ns;
+            exchange.body_paused_ns = 0;
+        }
+    }
+
+    /// When a caller that does not take what is unsent has been too slow.
+    pub(crate) fn stall_deadline(&self, now_ns: u64, unsent_bytes: usize) -> u64 {
+        if unsent_bytes == 0 {
+            return NEVER;
+        }
+        let cfg = &self.cfg.downstream;
+        let idle_ns = after(now_ns, cfg.write_idle_ms);
+        let least = cfg.response_min_bytes_per_s;
+        if least == 0 {
+            return idle_ns;
+        }
+        let earned_ms = (unsent_bytes as u64).saturating_mul(1_000) / least;
+        idle_ns.min(after(
+            now_ns,
+            cfg.min_rate_grace_ms.saturating_add(earned_ms),
+        ))
     }
 
     #[inline]

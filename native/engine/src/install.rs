@@ -31,8 +31,8 @@ impl Engine {
         self.records_requests = self.cfg.access_log.enabled || spans;
         self.via_line = format!("Via: 1.1 {}\r\n", self.cfg.server_name).into_bytes();
         self.authenticator = RefCell::new(Authenticator::new(&self.cfg.auth));
-        for (address, tls) in &mut self.listeners {
-            *tls = self.cfg.tls_of(address);
+        for (address, listener) in &mut self.listeners {
+            *listener = self.cfg.listeners.get(address).cloned().unwrap_or_default();
         }
         self.routes = Routes::default();
         let before = std::mem::take(&mut self.proxies);

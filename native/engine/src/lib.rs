@@ -39,6 +39,7 @@
 
 mod access;
 mod adaptive;
+mod admission;
 mod attempt;
 mod body;
 mod breaker;

@@ -77,7 +77,11 @@ pub(crate) mod cell {
     pub(crate) const TLS_FULL: u32 = FAULT_DELAY + Histogram::cells_count(DELAY_BOUNDS_NS.len());
     pub(crate) const TLS_RESUMED: u32 = TLS_FULL + 1;
     pub(crate) const TLS_FAILED: u32 = TLS_RESUMED + 1;
-    pub(crate) const COUNT: u32 = TLS_FAILED + 1;
+    /// Connections that were closed at once, by why.
+    pub(crate) const REFUSED_CONNECTIONS: u32 = TLS_FAILED + 1;
+    pub(crate) const REFUSED_ADDRESS: u32 = REFUSED_CONNECTIONS + 1;
+    pub(crate) const REFUSED_PROXY_HEADER: u32 = REFUSED_ADDRESS + 1;
+    pub(crate) const COUNT: u32 = REFUSED_PROXY_HEADER + 1;
 }
 
 /// Offsets in the block that all workers share.
@@ -436,6 +440,17 @@ const GATEWAY_METRICS: &[Metric] = &[
         help: "Connections of callers that ended because their worker died.",
         labels: &[],
         source: Source::Cell(cell::DOWNSTREAM_LOST),
+    },
+    Metric {
+        name: "gateway_downstream_connections_refused",
+        kind: Kind::Counter,
+        help: "Connections that were closed at once: over a bound, or without the PROXY header.",
+        labels: &["reason"],
+        source: Source::Cells(&[
+            ("connections", cell::REFUSED_CONNECTIONS),
+            ("address", cell::REFUSED_ADDRESS),
+            ("proxy_header", cell::REFUSED_PROXY_HEADER),
+        ]),
     },
     Metric {
         name: "gateway_downstream_tls_handshakes",

@@ -89,6 +89,10 @@ impl Engine {
 
     /// Answers bytes that are no request, and closes.
     pub(crate) fn refuse(&mut self, now_ns: u64, key: Key, reason: Reason) {
+        if self.downstreams[key].awaits_proxy_header {
+            // Whoever is there does not speak HTTP yet.
+            return self.turn_away(key, cell::REFUSED_PROXY_HEADER);
+        }
         let exchange = &mut self.downstreams[key].exchange;
         exchange.reset();
         exchange.active = true;
@@ -142,6 +146,7 @@ impl Engine {
         } else {
             DownstreamPhase::RequestBody
         };
+        self.identify_client(key, src, head);
         if let Err(reason) = self.route(now_ns, key, src, head) {
             return self.fail(now_ns, key, reason);
         }
@@ -208,9 +213,11 @@ impl Engine {
         let downstream = &mut self.downstreams[key];
         let exchange = &mut downstream.exchange;
         let proxy = exchange.proxy.as_ref().expect("routed");
-        let peer = downstream.peer.as_bytes();
+        let client = downstream.client.as_bytes();
         let identity = Identity {
-            peer,
+            client,
+            peer: downstream.peer.as_bytes(),
+            peer_trusted: exchange.peer_trusted,
             scheme: if downstream.is_secured {
                 "https"
             } else {
@@ -268,7 +275,7 @@ impl Engine {
                 .hash_header
                 .as_ref()
                 .and_then(field);
-            exchange.key_hash = fnv1a(by_header.unwrap_or(peer));
+            exchange.key_hash = fnv1a(by_header.unwrap_or(client));
         }
     }
 
@@ -331,8 +338,8 @@ impl Engine {
             if waited {
                 self.arm_request_stall(now_ns, upstream_key);
             }
-            let idle_ms = self.cfg.downstream.request_body_idle_ms;
-            self.set_phase_deadline(key, after(now_ns, idle_ms));
+            let deadline_ns = self.body_deadline(now_ns, key);
+            self.set_phase_deadline(key, deadline_ns);
         }
         Some(progress.consumed)
     }

@@ -8,13 +8,18 @@ use gatewayx_http::{
     Version,
 };
 
+use crate::admission::chain;
 use crate::proxy::{Proxy, ProxyTarget};
 use crate::rate_limit::{Quota, is_quota_field, write_quota};
 use crate::trace::{self, Trace};
 
 /// What the gateway says of itself and of the caller.
 pub(crate) struct Identity<'a> {
-    /// Address of the caller.
+    /// Whom the request comes from.
+    pub(crate) client: &'a [u8],
+    /// What the peer says of the client is believed.
+    pub(crate) peer_trusted: bool,
+    /// Address that the connection comes from.
     pub(crate) peer: &'a [u8],
     /// Scheme the caller used.
     pub(crate) scheme: &'static str,
@@ -135,11 +140,7 @@ pub(crate) fn write_request(
     if upgrade {
         out.extend_from_slice(b"Connection: upgrade\r\nUpgrade: websocket\r\n");
     }
-    write_field(out, b"X-Forwarded-For", identity.peer);
-    write_field(out, b"X-Forwarded-Proto", identity.scheme.as_bytes());
-    if !host.is_empty() {
-        write_field(out, b"X-Forwarded-Host", host);
-    }
+    write_forwarded(out, src, head, host, identity);
     write_field(out, b"X-Request-Id", identity.request_id);
     if let Some(trace) = identity.trace {
         trace.write_field(out);
@@ -150,6 +151,50 @@ pub(crate) fn write_request(
         template.write(out, identity);
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// Who is asked, how and by whom: as the connection shows it, or as a trusted proxy in front tells it.
+fn write_forwarded(
+    out: &mut Vec<u8>,
+    src: &[u8],
+    head: &RequestHead,
+    host: &[u8],
+    identity: &Identity<'_>,
+) {
+    let told = |id: FieldId, is_good: fn(&[u8]) -> bool| {
+        let mut fields = head
+            .fields
+            .iter()
+            .filter(|field| identity.peer_trusted && field.id == id && !field.hop_by_hop);
+        match (fields.next(), fields.next()) {
+            (Some(only), None) => Some(only.value.of(src)).filter(|value| is_good(value)),
+            _ => None,
+        }
+    };
+    out.extend_from_slice(b"X-Forwarded-For: ");
+    if identity.peer_trusted {
+        let mut addresses: Vec<_> = chain(src, head).collect();
+        addresses.reverse();
+        for address in addresses {
+            out.extend_from_slice(address.to_string().as_bytes());
+            out.extend_from_slice(b", ");
+        }
+    }
+    out.extend_from_slice(identity.peer);
+    out.extend_from_slice(b"\r\n");
+    let is_scheme = |value: &[u8]| value == b"http" || value == b"https";
+    let scheme = told(FieldId::XForwardedProto, is_scheme).unwrap_or(identity.scheme.as_bytes());
+    write_field(out, b"X-Forwarded-Proto", scheme);
+    let is_host = |value: &[u8]| {
+        (1..=255).contains(&value.len())
+            && value
+                .iter()
+                .all(|&byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte))
+    };
+    let host = told(FieldId::XForwardedHost, is_host).unwrap_or(host);
+    if !host.is_empty() {
+        write_field(out, b"X-Forwarded-Host", host);
+    }
 }
 
 /// Appends a request head for the upstream that was chosen.

@@ -50,7 +50,7 @@ impl Template {
             match part {
                 TemplatePart::Text(text) => out.extend_from_slice(text.as_bytes()),
                 TemplatePart::RequestId => out.extend_from_slice(identity.request_id),
-                TemplatePart::Ip => out.extend_from_slice(identity.peer),
+                TemplatePart::Ip => out.extend_from_slice(identity.client),
                 TemplatePart::Claim { name, .. } => {
                     if let Some(caller) = identity.caller.filter(|caller| is_there(caller, name)) {
                         write_claim(out, caller, name);

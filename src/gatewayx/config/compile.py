@@ -59,11 +59,15 @@ def compile_engine(
             _proxy(proxy, block, environ, secrets, trusts)
             for block, proxy in enumerate(config.proxies, start=1)
         ],
-        "listener_tls": {
-            listener.address: listener_form(listener.tls)
+        "listeners": {
+            listener.address: {
+                "tls": None if listener.tls is None else listener_form(listener.tls),
+                "proxy_protocol": listener.proxy_protocol,
+            }
             for listener in config.listeners
-            if listener.tls is not None
+            if listener.tls is not None or listener.proxy_protocol
         },
+        "trusted_proxies": list(config.trusted_proxies),
         "upstream_tls": trusts.forms,
         "downstream": _downstream(config.downstream),
         "upstream_pool": {
@@ -268,6 +272,11 @@ def _downstream(downstream: DownstreamConfig) -> dict[str, int]:
         "head_max_bytes": limits.head,
         "target_max_bytes": limits.target,
         "fields_max": limits.fields,
+        "connections_max": limits.connections,
+        "connections_per_address_max": limits.connections_per_address,
+        "request_body_min_bytes_per_s": downstream.min_rate.request_body,
+        "response_min_bytes_per_s": downstream.min_rate.response,
+        "min_rate_grace_ms": _ms(downstream.min_rate.grace),
     }
 
 

@@ -37,6 +37,7 @@ from gatewayx.config.values import (
     Kind,
     Label,
     ListenAddress,
+    NetworkAddress,
     NonzeroCount,
     NonzeroSize,
     PathPrefix,
@@ -55,6 +56,14 @@ class ListenerConfig(Section):
         description="Where to listen. Port 0 lets the system choose one."
     )
     tls: ListenerTls | None = None
+    proxy_protocol: bool = Field(
+        default=False,
+        description=(
+            "Whether connections begin with the PROXY protocol's header, version 1 or 2, that names"
+            " the client; one without is closed. If there are `trusted_proxies`, only their word is"
+            " taken."
+        ),
+    )
 
     @property
     def scheme(self) -> str:
@@ -267,6 +276,33 @@ class DownstreamLimits(Section):
     )
     target: NonzeroSize = Field(default=16 << 10, description="The request target. Over it: 414.")
     fields: NonzeroCount = Field(default=128, description="Number of fields. Over it: 431.")
+    connections: Count = Field(
+        default=0,
+        description=(
+            "Connections at a time, over all workers. One more is closed at once. 0 = no limit."
+        ),
+    )
+    connections_per_address: Count = Field(
+        default=0,
+        description=(
+            "Connections of one client address, an IPv6 /64, in each worker. One more is closed at"
+            " once. 0 = no limit."
+        ),
+    )
+
+
+class MinRate(Section):
+    """Least average rates, in bytes a second. Waiting for the upstream does not count."""
+
+    request_body: Size = Field(
+        default=0,
+        description="Of a request body since it was first waited for. Below it: 408. 0 = none.",
+    )
+    response: Size = Field(
+        default=0,
+        description="At which a caller takes what waits to be sent. Below it: a reset. 0 = none.",
+    )
+    grace: Wait = Field(default=5, description="How long a rate is not looked at.")
 
 
 class DownstreamConfig(Section):
@@ -274,6 +310,7 @@ class DownstreamConfig(Section):
 
     timeout: DownstreamTimeout = DownstreamTimeout()
     limits: DownstreamLimits = DownstreamLimits()
+    min_rate: MinRate = MinRate()
 
 
 class UpstreamPoolConfig(Section):
@@ -349,6 +386,16 @@ class GatewayConfig(Section):
         description=(
             "How long the gateway goes on as before at a stop, with `/ready` saying 503, so that a"
             " load balancer can send callers elsewhere before nobody listens any more."
+        ),
+    )
+    trusted_proxies: Annotated[
+        tuple[NetworkAddress, ...], Field(strict=False, max_length=1000), Kind("list of networks")
+    ] = Field(
+        default=(),
+        description=(
+            "Addresses and networks of proxies in front, such as `10.0.0.0/8`. What they say in"
+            " `X-Forwarded-For`, `-Proto` and `-Host` is believed and passed on; what others say is"
+            " replaced."
         ),
     )
     downstream: DownstreamConfig = DownstreamConfig()

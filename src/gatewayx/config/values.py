@@ -281,6 +281,15 @@ def header_value(value: str) -> str:
     return value
 
 
+def network_address(value: str) -> str:
+    """An address, or a network with nothing behind its prefix."""
+    try:
+        ipaddress.ip_network(value)
+    except ValueError:
+        raise ValueError("must be an address or a network, such as 10.0.0.0/8") from None
+    return value
+
+
 def nonempty(items: tuple[T, ...]) -> tuple[T, ...]:
     """Refuse a list without items."""
     if not items:
@@ -308,6 +317,7 @@ NonzeroCount = Annotated[int, Field(ge=1, le=1_000_000), Kind("count above 0")]
 StatusCode = Annotated[int, Field(ge=100, le=599)]
 Label = Annotated[str, AfterValidator(label), Kind("name")]
 HostName = Annotated[str, AfterValidator(host_name), Kind("host")]
+NetworkAddress = Annotated[str, AfterValidator(network_address)]
 ListenAddress = Annotated[str, AfterValidator(listen_address), Kind("host:port")]
 AdminAddress = Annotated[str, AfterValidator(admin_address), Kind("host:port")]
 PathPrefix = Annotated[str, AfterValidator(path_prefix), Kind("path")]

@@ -324,7 +324,7 @@ class Supervisor:
             await asyncio.sleep(ROTATE_SECONDS)
             async with self._reloading:
                 self._ticket_keys.rotate()
-                if self._compiled["listener_tls"]:
+                if any(listener["tls"] for listener in self._compiled["listeners"].values()):
                     await self._tell_workers()
 
     async def _tell_workers(self) -> None:
@@ -377,7 +377,7 @@ class Supervisor:
                 "superuser_sha256": ("" if self._token is None else self._token.sha256()),
             },
             "upstream_pool": {key: -(-bound // workers) for key, bound in pool.items()},
-            "listener_tls": self._ticket_keys.into(self._compiled["listener_tls"]),
+            "listeners": self._ticket_keys.into(self._compiled["listeners"]),
         }
 
     def _bury(self, slot: int) -> None:

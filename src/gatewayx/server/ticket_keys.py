@@ -25,8 +25,11 @@ class TicketKeys:
         """Seal with a new key from now on; the oldest opens no more."""
         self._keys = [secrets.token_hex(KEY_BYTES), *self._keys][:KEYS_COUNT]
 
-    def into(self, listener_tls: dict[str, Any]) -> dict[str, Any]:
+    def into(self, listeners: dict[str, Any]) -> dict[str, Any]:
         """The compiled listeners with the keys in them."""
-        return {
-            address: {**tls, "ticket_keys": self._keys} for address, tls in listener_tls.items()
-        }
+        return {address: self._with_keys(listener) for address, listener in listeners.items()}
+
+    def _with_keys(self, listener: dict[str, Any]) -> dict[str, Any]:
+        if listener["tls"] is None:
+            return listener
+        return {**listener, "tls": {**listener["tls"], "ticket_keys": self._keys}}

@@ -14,6 +14,9 @@ use crate::slab::Key;
 impl Engine {
     /// A caller of a listener with certificates: nothing is read of it but through a session.
     pub(crate) fn secure_downstream(&mut self, key: Key, tls: &ServerTls) {
+        if !self.downstreams.contains(key) {
+            return;
+        }
         let Ok(session) = Session::accept(tls) else {
             return self.remove_downstream(key, CloseMode::Reset);
         };

@@ -26,6 +26,8 @@ pub(super) struct Session {
     conn: Connection,
     established: bool,
     peer_closed: bool,
+    /// Nothing is sent after what is sealed next.
+    leaves: bool,
 }
 
 impl Session {
@@ -46,6 +48,7 @@ impl Session {
             conn,
             established: false,
             peer_closed: false,
+            leaves: false,
         }
     }
 
@@ -91,6 +94,9 @@ impl Session {
             let written = self.conn.writer().write_vectored(&slices);
             debug_assert!(matches!(written, Ok(taken) if taken == len_bytes));
         }
+        if std::mem::take(&mut self.leaves) {
+            self.conn.send_close_notify();
+        }
         while self.conn.wants_write() && self.conn.write_tls(sealed).is_ok() {}
     }
 
@@ -99,9 +105,9 @@ impl Session {
         self.conn.wants_write()
     }
 
-    /// Says that nothing more will be sent (RFC 8446 section 6.1).
+    /// Has the peer told that nothing more will be sent (RFC 8446 section 6.1), behind what is still to be sealed.
     pub(super) fn say_goodbye(&mut self) {
-        self.conn.send_close_notify();
+        self.leaves = true;
     }
 
     pub(super) fn is_resumed(&self) -> bool {
