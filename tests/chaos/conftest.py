@@ -16,14 +16,6 @@ Start = Callable[..., Awaitable[GatewayProcess]]
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    scripted = ScriptedUpstream()
-    await scripted.start()
-    yield scripted
-    await scripted.stop()
-
-
-@pytest.fixture
 async def start(tmp_path: Path, upstream: ScriptedUpstream) -> AsyncIterator[Start]:
     """Starts a gateway; options are the proxy's, `settings` the gateway's."""
     gateways: list[GatewayProcess] = []

@@ -65,14 +65,6 @@ def statuses(responses: list[Response]) -> Counter[int]:
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    scripted = ScriptedUpstream()
-    await scripted.start()
-    yield scripted
-    await scripted.stop()
-
-
-@pytest.fixture
 async def start(tmp_path: Path, upstream: ScriptedUpstream) -> AsyncIterator[Start]:
     processes: list[GatewayProcess] = []
 

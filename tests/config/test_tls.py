@@ -83,6 +83,7 @@ def test_every_file_that_does_not_fit_is_named(authority: Authority, tmp_path: P
         "client_auth": "required",
     }
     config = {
+        "admin": {"tls": {"cert_file": two["cert_file"], "key_file": one["key_file"]}},
         **listening(tls),
         **proxying(
             {"upstream": "https://a", "tls": {"ca_file": str(text)}},
@@ -91,6 +92,7 @@ def test_every_file_that_does_not_fit_is_named(authority: Authority, tmp_path: P
     }
     found = faults_of(config)
     assert found == [
+        "admin.tls.cert_file: does not fit key_file, or is no PEM file: key values mismatch",
         "listeners[0].tls.cert_file: does not fit key_file, or is no PEM file: key values mismatch",
         "listeners[0].tls.certificates[0].cert_file: cannot read /nowhere.crt:"
         " No such file or directory",

@@ -8,6 +8,7 @@ import pytest
 from gatewayx.config import ConfigError, GatewayConfig, load_file, validate
 from gatewayx.config.fault import Fault, dotted
 from gatewayx.config.not_yet import NOT_YET
+from tests.support.certificates import Authority
 
 
 def proxy(**settings: Any) -> dict[str, Any]:
@@ -275,11 +276,11 @@ def test_faults_print_as_much_of_a_place_as_is_known() -> None:
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:9901", "[::]:9901", "gateway.example:9901"])
-def test_an_admin_api_for_other_machines_needs_tls_or_a_word(address: str) -> None:
+def test_an_admin_api_for_other_machines_needs_tls_or_a_word(address: str, tmp_path: Path) -> None:
     fault = "admin.address: can be reached from other machines: set admin.tls, or"
     assert faults_of({"admin": {"address": address}}) == [f"{fault} admin.insecure: true"]
     assert validate({"admin": {"address": address, "insecure": True}}, {}).admin.insecure
-    tls = {"certificate": "a.pem", "key": "b.pem"}
+    tls = Authority(tmp_path).issue("gateway.example")
     assert validate({"admin": {"address": address, "tls": tls}}, {}).admin.tls
 
 

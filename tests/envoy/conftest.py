@@ -18,14 +18,6 @@ Connect = Callable[[EnvoyProcess], Awaitable[Caller]]
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    scripted = ScriptedUpstream()
-    await scripted.start()
-    yield scripted
-    await scripted.stop()
-
-
-@pytest.fixture
 async def run(upstream: ScriptedUpstream, tmp_path: Path) -> AsyncIterator[Run]:
     """Starts Envoys: `run(configuration, **options)`; none may have crashed by the end."""
     started: list[EnvoyProcess] = []

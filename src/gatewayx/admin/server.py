@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import uvicorn
 from starlette.types import ASGIApp
 
-from gatewayx.config import AdminTls
+from gatewayx.config import Identity
 
 CONNECTIONS_MAX_COUNT = 256
 HEAD_MAX_BYTES = 16 << 10
@@ -26,7 +26,7 @@ STOP_SECONDS = 5
 class AdminServer:
     """The admin API on one listening socket, between `start` and `stop`."""
 
-    def __init__(self, app: ASGIApp, listening: socket.socket, tls: AdminTls | None = None) -> None:
+    def __init__(self, app: ASGIApp, listening: socket.socket, tls: Identity | None = None) -> None:
         config = uvicorn.Config(
             app,
             http="h11",
@@ -41,8 +41,8 @@ class AdminServer:
             h11_max_incomplete_event_size=HEAD_MAX_BYTES,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=STOP_SECONDS,
-            ssl_certfile=None if tls is None else tls.certificate,
-            ssl_keyfile=None if tls is None else tls.key,
+            ssl_certfile=None if tls is None else tls.cert_file,
+            ssl_keyfile=None if tls is None else tls.key_file,
         )
         self._listening = listening
         self._scheme = "http" if tls is None else "https"

@@ -4,17 +4,18 @@ from gatewayx.config.compile import compile_engine
 from gatewayx.config.fault import ConfigError, Fault
 from gatewayx.config.health import HealthCheckConfig
 from gatewayx.config.load import for_upstream, load_file, override
-from gatewayx.config.model import AdminConfig, AdminTls, GatewayConfig, ProxyConfig
+from gatewayx.config.model import AdminConfig, GatewayConfig, ProxyConfig
 from gatewayx.config.store import StoreConfig
+from gatewayx.config.tls import Identity
 from gatewayx.config.validate import validate
 
 __all__ = [
     "AdminConfig",
-    "AdminTls",
     "ConfigError",
     "Fault",
     "GatewayConfig",
     "HealthCheckConfig",
+    "Identity",
     "ProxyConfig",
     "StoreConfig",
     "compile_engine",

@@ -26,7 +26,7 @@ from gatewayx.config.resilience import (
 from gatewayx.config.section import Section
 from gatewayx.config.slo import SloConfig
 from gatewayx.config.store import StoreConfig
-from gatewayx.config.tls import ListenerTls, UpstreamTls
+from gatewayx.config.tls import Identity, ListenerTls, UpstreamTls
 from gatewayx.config.tracing import TracingConfig
 from gatewayx.config.values import (
     AdminAddress,
@@ -71,13 +71,6 @@ class ListenerConfig(Section):
         return "http" if self.tls is None else "https"
 
 
-class AdminTls(Section):
-    """TLS of the admin API."""
-
-    certificate: str = Field(min_length=1, description="A file: the chain, PEM.")
-    key: str = Field(min_length=1, description="A file: the private key, PEM.")
-
-
 class AdminConfig(Section):
     """The control plane: health, metrics and the configuration in force."""
 
@@ -88,7 +81,7 @@ class AdminConfig(Section):
             " needs `tls`, or `insecure`."
         ),
     )
-    tls: AdminTls | None = None
+    tls: Identity | None = None
     insecure: bool = Field(
         default=False,
         description="Whether to listen for other machines without TLS: tokens travel in the clear.",

@@ -30,6 +30,10 @@ Problem = tuple[Location, str]
 
 def tls_problems(data: object) -> Iterator[Problem]:
     """What is wrong with the files that a configuration names."""
+    admin = data.get("admin") if isinstance(data, dict) else None
+    own = admin.get("tls") if isinstance(admin, dict) else None
+    if isinstance(own, dict):
+        yield from _identity_problems(("admin", "tls"), own, "cert_file", "key_file")
     for index, listener in _items(data, "listeners"):
         tls = listener.get("tls")
         if isinstance(tls, dict):
