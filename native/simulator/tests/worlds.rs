@@ -23,6 +23,9 @@ fn run(first_seed: u64, exchanges: u64) -> Summary {
     total
 }
 
+/// Handshakes draw randomness that no seed decides; `tests/integration/test_tls_upstream.py` plays these.
+const BEYOND_A_SEED: [&str; 2] = ["tls_timeout", "tls_failed"];
+
 #[test]
 fn ten_thousand_exchanges() {
     run(1_000_000, 10_000);
@@ -34,7 +37,7 @@ fn ten_thousand_other_exchanges_end_in_every_way_there_is() {
     let ends: BTreeSet<&str> = total.ends.keys().map(String::as_str).collect();
     let missing: Vec<_> = REASON_NAMES
         .iter()
-        .filter(|&&name| name != "5xx" && !ends.contains(name))
+        .filter(|&&name| name != "5xx" && !ends.contains(name) && !BEYOND_A_SEED.contains(&name))
         .collect();
     assert!(missing.is_empty(), "no exchange ended so: {missing:?}");
     assert!(total.reuses > 0 && total.retries > 0);
