@@ -524,24 +524,13 @@ impl Engine {
         while action.is_none()
             && let Some((proxy, now_ns)) = self.freed.pop()
         {
+            // What has been sent is sent: bytes for the same connection need a send of their own.
+            self.close_outboxes();
             self.pass_permit_on(now_ns, &proxy);
             action = self.out.pop_action();
         }
         if action.is_none() {
-            while let Some(conn) = self.out.take_open() {
-                match conn {
-                    ConnId::Downstream(key) => {
-                        if let Some(downstream) = self.downstreams.find(key) {
-                            downstream.outbox = Default::default();
-                        }
-                    }
-                    ConnId::Upstream(key) => {
-                        if let Some(upstream) = self.upstreams.find(key) {
-                            upstream.outbox = Default::default();
-                        }
-                    }
-                }
-            }
+            self.close_outboxes();
             self.out.clear();
         }
         if let Some(Action::Close { conn, .. }) = action
@@ -550,6 +539,23 @@ impl Engine {
             self.sessions.remove(conn);
         }
         action
+    }
+
+    fn close_outboxes(&mut self) {
+        while let Some(conn) = self.out.take_open() {
+            match conn {
+                ConnId::Downstream(key) => {
+                    if let Some(downstream) = self.downstreams.find(key) {
+                        downstream.outbox = Default::default();
+                    }
+                }
+                ConnId::Upstream(key) => {
+                    if let Some(upstream) = self.upstreams.find(key) {
+                        upstream.outbox = Default::default();
+                    }
+                }
+            }
+        }
     }
 
     /// The bytes of an [`Action::Send`], given the input of the present drain (empty if it had none).

@@ -49,3 +49,10 @@ fn the_same_seed_is_the_same_world() {
         assert_eq!(World::new(seed, false).run(), World::new(seed, false).run());
     }
 }
+
+/// A pipelined request that waited for a permit got the one of the request before it, and was refused by the
+/// breaker: its answer was queued behind a send that had been performed, and lost.
+#[test]
+fn an_answer_in_the_drain_of_the_one_before_it_is_sent() {
+    World::new(7524, false).run();
+}
