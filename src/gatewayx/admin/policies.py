@@ -74,7 +74,14 @@ def policy_router(book: PolicyBook) -> APIRouter:
     async def disable(name: str, request: Request) -> Response:
         return await _switch(request, book, name, enabled=False)
 
-    @router.get("/config/stream", summary="Server-sent events: the full set, then changes")
+    @router.get(
+        "/config/stream",
+        summary="Server-sent events: the full set, then changes",
+        response_class=StreamingResponse,
+        responses={
+            200: {"description": "Events", "content": {"text/event-stream": {"schema": {}}}}
+        },
+    )
     async def stream() -> Response:
         return StreamingResponse(
             _events(book), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
