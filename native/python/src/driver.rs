@@ -23,6 +23,7 @@ use pyo3::types::{PyBytes, PyDict};
 
 use crate::access_log::{LineCounts, LogWriter};
 use crate::clock::{now_ns, wall_offset_ns};
+use crate::memory;
 use crate::metrics::Metrics;
 use crate::receive_buffer::ReceiveBuffer;
 use crate::socket;
@@ -55,7 +56,7 @@ impl State {
 /// An engine, the connections that it works on, and the loop's side of both.
 ///
 /// `host` is the Python object that does what only a loop can: `dial(token, host, port)`,
-/// `cancel_dial(token)`, `arm(seconds)`, `arm_log_flush()`, `warn(proxy, what)` and
+/// `cancel_dial(token)`, `arm(seconds)`, `arm_log_flush()`, `arm_memory_return()`, `warn(proxy, what)` and
 /// `close_within_bounds(transport)`.
 #[pyclass(frozen, unsendable, module = "gatewayx._native")]
 pub(crate) struct Driver {
@@ -208,6 +209,11 @@ impl Driver {
         self.drive(py, &[], |engine, now_ns| engine.handle_shutdown(now_ns))?;
         self.flush_log();
         Ok(())
+    }
+
+    /// Gives memory that is free back to the system.
+    fn return_memory(&self) {
+        memory::give_back();
     }
 
     /// Hands finished log lines to their writer.
@@ -435,6 +441,10 @@ impl Driver {
             self.armed_ns.set(deadline_ns);
             let wait_s = deadline_ns.saturating_sub(now_ns) as f64 / 1e9;
             self.host.call_method1(py, intern!(py, "arm"), (wait_s,))?;
+        }
+        if state.downstreams.take_ebb() {
+            self.host
+                .call_method0(py, intern!(py, "arm_memory_return"))?;
         }
         let log_bytes = state.engine.access_log().len() + state.engine.spans().len();
         if log_bytes > LOG_BATCH_BYTES {

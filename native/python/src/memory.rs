@@ -84,3 +84,12 @@ pub(crate) fn sealed_len_bytes(file: &OwnedFd) -> Option<usize> {
     let len = unsafe { libc::lseek(file.as_raw_fd(), 0, libc::SEEK_END) };
     usize::try_from(len).ok()
 }
+
+/// Gives memory that is free back to the system, where the allocator keeps it. Takes milliseconds.
+pub(crate) fn give_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes no pointer and may be called at any time.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}

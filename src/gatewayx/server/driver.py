@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import socket
@@ -27,6 +28,9 @@ DRAIN_POLL_SECONDS = 0.01
 
 CLOSE_SECONDS = 60.0
 """Longest time that a closed connection may take to send what it still holds."""
+
+MEMORY_RETURN_SECONDS = 2.0
+"""How long after a flood its memory is given back."""
 
 BACKLOG_COUNT = 4096
 """Connections that may wait to be accepted; the kernel may allow fewer."""
@@ -134,6 +138,10 @@ class Driver:
         """Call `flush_log` soon."""
         self._loop.call_later(LOG_FLUSH_SECONDS, self.native.flush_log)
 
+    def arm_memory_return(self) -> None:
+        """Most of many connections have gone: give their memory back when the rest has, too."""
+        self._loop.call_later(MEMORY_RETURN_SECONDS, self._return_memory)
+
     def warn(self, proxy: str, what: str) -> None:
         """Tell the operator of an upstream's oddity, once for each proxy and oddity."""
         if (proxy, what) not in self._warned:
@@ -148,6 +156,10 @@ class Driver:
     async def _idle(self) -> None:
         while self.native.counts()["downstreams"]:  # noqa: ASYNC110 - only at the end
             await asyncio.sleep(DRAIN_POLL_SECONDS)
+
+    def _return_memory(self) -> None:
+        gc.collect()
+        self.native.return_memory()
 
     def _wake(self, fd: int) -> None:
         os.eventfd_read(fd)
