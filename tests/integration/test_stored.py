@@ -93,7 +93,7 @@ def test_a_change_under_load_fails_no_request(tmp_path: Path, upstream: str) -> 
                 assert gateway.ask("PUT", f"{PROXIES}/a", form).status == 200
             stop.set()
             statuses = [status for caller in callers for status in caller.result()]
-        assert len(statuses) > 20
+        assert len(statuses) >= 20
         assert set(statuses) == {200}
 
 

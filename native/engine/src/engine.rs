@@ -541,23 +541,6 @@ impl Engine {
         action
     }
 
-    fn close_outboxes(&mut self) {
-        while let Some(conn) = self.out.take_open() {
-            match conn {
-                ConnId::Downstream(key) => {
-                    if let Some(downstream) = self.downstreams.find(key) {
-                        downstream.outbox = Default::default();
-                    }
-                }
-                ConnId::Upstream(key) => {
-                    if let Some(upstream) = self.upstreams.find(key) {
-                        upstream.outbox = Default::default();
-                    }
-                }
-            }
-        }
-    }
-
     /// The bytes of an [`Action::Send`], given the input of the present drain (empty if it had none).
     #[inline]
     pub fn segments<'a>(&'a self, first: SegmentId, input: &'a [u8]) -> Segments<'a> {

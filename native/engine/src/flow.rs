@@ -133,6 +133,24 @@ impl Engine {
         });
     }
 
+    /// What was queued has been performed; whatever follows begins a send of its own.
+    pub(crate) fn close_outboxes(&mut self) {
+        while let Some(conn) = self.out.take_open() {
+            match conn {
+                ConnId::Downstream(key) => {
+                    if let Some(downstream) = self.downstreams.find(key) {
+                        downstream.outbox = Default::default();
+                    }
+                }
+                ConnId::Upstream(key) => {
+                    if let Some(upstream) = self.upstreams.find(key) {
+                        upstream.outbox = Default::default();
+                    }
+                }
+            }
+        }
+    }
+
     /// Entries of closed connections stay in the heap until they come due; when they outnumber the living they
     /// are swept out, so that the heap follows the number of connections and not the length of time-outs. The last
     /// caller to leave takes all of them along.
