@@ -190,6 +190,11 @@ class Metrics:
     def restart_sequence(self, block: int) -> None:
         """Number the requests that a rule matches from 0 again."""
 
+    def exposition(
+        self, proxies: list[tuple[str, int, int, int, int, int]], openmetrics: bool
+    ) -> bytes:
+        """`families` as exposition text: OpenMetrics without its end mark, or Prometheus' own."""
+
     def families(
         self, proxies: list[tuple[str, int, int, int, int, int]]
     ) -> list[tuple[str, str, str, tuple[str, ...], list[tuple[Any, ...]], tuple[float, ...]]]:

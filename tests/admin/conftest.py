@@ -18,6 +18,7 @@ from gatewayx.admin import (
     WorkerStatus,
     create_app,
 )
+from gatewayx.admin.exposition import write
 from gatewayx.chaos import PolicyBook
 from gatewayx.config import GatewayConfig, validate
 
@@ -60,6 +61,9 @@ class KnownState:
 
     def metrics(self) -> list[tuple[Any, ...]]:
         return self.rows
+
+    def metrics_text(self, openmetrics: bool) -> bytes:
+        return write(self.rows, openmetrics=openmetrics)
 
     def ready(self) -> bool:
         return self.accepts

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from gatewayx.admin.exposition import write
 from gatewayx.admin.metrics import Exposition
 from tests.admin import api_reference
 from tests.admin.catalogue import families, page
@@ -35,7 +36,7 @@ def test_stable_names_are_there() -> None:
 
 
 def test_native_families_become_both_formats() -> None:
-    exposition = Exposition(families)
+    exposition = Exposition(lambda openmetrics: write(families(), openmetrics=openmetrics))
     text, _ = exposition.render("")
     openmetrics, _ = exposition.render("application/openmetrics-text")
     assert b'gateway_limiter_limit{proxy="default"} 0\n' in text

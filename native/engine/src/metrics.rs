@@ -5,9 +5,12 @@
 //! copies.
 
 mod catalogue;
+mod text;
 
 use gatewayx_policy::{Breaker, BreakerConfig, State};
 use gatewayx_telemetry::{Geometry, Histogram, LATENCY_BOUNDS_NS, PermitCells, Permits, Region};
+
+pub use self::text::write_families;
 
 use self::catalogue::{GATEWAY_METRICS, Metric, PROXY_METRICS, Source};
 use crate::adaptive::limit_now;
@@ -210,6 +213,17 @@ pub struct Family {
     pub labels: &'static [&'static str],
     /// Values.
     pub samples: Samples,
+}
+
+impl Family {
+    /// Nanoseconds of the unit that a histogram's name ends with.
+    pub fn unit_ns(&self) -> f64 {
+        if self.name.ends_with("_milliseconds") {
+            1e6
+        } else {
+            1e9
+        }
+    }
 }
 
 /// A proxy whose metrics are to be read.

@@ -9,13 +9,13 @@ use gatewayx_engine::fault_metrics::{
     PolicySeries, fault_counts, fault_families, restart_sequence,
 };
 use gatewayx_engine::metrics::{
-    CALLERS_COUNT, Family, Samples, Series, families, geometry, set_down,
+    CALLERS_COUNT, Family, Samples, Series, families, geometry, set_down, write_families,
 };
 use gatewayx_engine::{Forced, force_breaker, forced_breaker};
 use gatewayx_telemetry::{Geometry, Region};
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyTuple};
+use pyo3::types::{PyBytes, PyList, PyTuple};
 
 use crate::clock::now_ns;
 use crate::memory::{Mapping, anonymous_file};
@@ -144,36 +144,32 @@ impl Metrics {
         restart_sequence(&self.region, block);
     }
 
+    /// `families` as exposition text, in OpenMetrics' form or Prometheus' own.
+    fn exposition<'py>(
+        &self,
+        py: Python<'py>,
+        proxies: Vec<SeriesRow>,
+        openmetrics: bool,
+    ) -> Bound<'py, PyBytes> {
+        let series = read_series(proxies);
+        let text = py.detach(|| {
+            let mut text = Vec::new();
+            let families = families(&self.region, &series, now_ns());
+            write_families(&mut text, &families, openmetrics);
+            text
+        });
+        PyBytes::new(py, &text)
+    }
+
     /// All metrics of the proxies `[(name, block, max_concurrent, adaptive_min, recovery_timeout_ms, recovery_jitter_percent)]`,
     /// summed over the workers:
     /// `[(name, kind, help, label_names, samples, bounds)]`.
     fn families<'py>(
         &self,
         py: Python<'py>,
-        proxies: Vec<(String, u32, u32, u32, u64, u32)>,
+        proxies: Vec<SeriesRow>,
     ) -> PyResult<Bound<'py, PyList>> {
-        let series: Vec<Series> = proxies
-            .into_iter()
-            .map(
-                |(
-                    proxy,
-                    block,
-                    max_concurrent,
-                    adaptive_min,
-                    recovery_timeout_ms,
-                    recovery_jitter_percent,
-                )| {
-                    Series {
-                        proxy,
-                        block,
-                        max_concurrent,
-                        adaptive_min,
-                        recovery_timeout_ms,
-                        recovery_jitter_percent,
-                    }
-                },
-            )
-            .collect();
+        let series = read_series(proxies);
         let families = py.detach(|| families(&self.region, &series, now_ns()));
         PyList::new(
             py,
@@ -183,6 +179,34 @@ impl Metrics {
                 .collect::<PyResult<Vec<_>>>()?,
         )
     }
+}
+
+/// `(name, block, max_concurrent, adaptive_min, recovery_timeout_ms, recovery_jitter_percent)`.
+type SeriesRow = (String, u32, u32, u32, u64, u32);
+
+fn read_series(proxies: Vec<SeriesRow>) -> Vec<Series> {
+    proxies
+        .into_iter()
+        .map(
+            |(
+                proxy,
+                block,
+                max_concurrent,
+                adaptive_min,
+                recovery_timeout_ms,
+                recovery_jitter_percent,
+            )| {
+                Series {
+                    proxy,
+                    block,
+                    max_concurrent,
+                    adaptive_min,
+                    recovery_timeout_ms,
+                    recovery_jitter_percent,
+                }
+            },
+        )
+        .collect()
 }
 
 /// Room for more callers than memory of one process has: pages that none uses take no memory.
@@ -210,11 +234,7 @@ fn map(fd: RawFd, workers: u32, proxies: u32) -> PyResult<Region> {
 
 fn to_python<'py>(py: Python<'py>, family: &Family) -> PyResult<Bound<'py, PyAny>> {
     let label_names = PyTuple::new(py, family.labels)?;
-    let unit_ns = if family.name.ends_with("_milliseconds") {
-        1e6
-    } else {
-        1e9
-    };
+    let unit_ns = family.unit_ns();
     let in_unit = |value_ns: u64| value_ns as f64 / unit_ns;
     let (samples, bounds) = match &family.samples {
         Samples::Numbers(samples) => {

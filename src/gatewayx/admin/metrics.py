@@ -12,13 +12,13 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.registry import Collector
 
 from gatewayx import __version__
-from gatewayx.admin.exposition import bound_text, write
+from gatewayx.admin.exposition import bound_text
 from gatewayx.admin.state import Family
 
 TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
-Rows = Callable[[], Iterable[tuple[Any, ...]]]
+FamiliesText = Callable[[bool], bytes]
 
 
 class BuildInfo(Collector):
@@ -32,8 +32,9 @@ class BuildInfo(Collector):
 class Exposition:
     """The metrics page in both formats, with the supervisor's own process figures in it."""
 
-    def __init__(self, rows: Rows) -> None:
-        self._rows = rows
+    def __init__(self, families_text: FamiliesText) -> None:
+        """`families_text` writes the families: OpenMetrics without its end mark, or not."""
+        self._families_text = families_text
         self._own = CollectorRegistry(auto_describe=False)
         self._own.register(BuildInfo())
         ProcessCollector(registry=self._own)
@@ -43,8 +44,8 @@ class Exposition:
         """The page and its content type, by the request's Accept field."""
         if prefers_openmetrics(accept):
             own: bytes = generate_openmetrics(self._own)  # type: ignore[no-untyped-call]
-            return write(self._rows(), openmetrics=True) + own, OPENMETRICS_TYPE
-        return write(self._rows(), openmetrics=False) + generate_latest(self._own), TEXT_TYPE
+            return self._families_text(True) + own, OPENMETRICS_TYPE
+        return self._families_text(False) + generate_latest(self._own), TEXT_TYPE
 
 
 def prefers_openmetrics(accept: str) -> bool:

@@ -32,7 +32,7 @@ _PAGE: dict[int | str, dict[str, Any]] = {
 def operation_router(state: AdminState, control: ControlPlane | None) -> APIRouter:
     """The routes; each is quick enough for the supervisor's loop."""
     router = APIRouter(tags=["operation"])
-    exposition = Exposition(state.metrics)
+    exposition = Exposition(state.metrics_text)
 
     async def audit(request: Request, action: str, detail: dict[str, Any] | None = None) -> None:
         if control is not None and not control.away:

@@ -73,6 +73,10 @@ class AdminState(Protocol):
         """Rows with the items of `Family`, in its order."""
         ...
 
+    def metrics_text(self, openmetrics: bool) -> bytes:
+        """The same as exposition text: OpenMetrics without its end mark, or Prometheus' own."""
+        ...
+
     def ready(self) -> bool:
         """Whether the gateway accepts requests."""
         ...

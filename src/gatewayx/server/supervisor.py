@@ -28,6 +28,7 @@ from gatewayx.admin import (
     WorkerStatus,
     create_app,
 )
+from gatewayx.admin.exposition import write
 from gatewayx.chaos import PolicyBook
 from gatewayx.config import ConfigError, GatewayConfig, compile_engine
 from gatewayx.server.blocks import Blocks, series
@@ -109,10 +110,17 @@ class Supervisor:
 
     def metrics(self) -> Iterable[tuple[Any, ...]]:
         """All families, summed over the workers."""
+        return [*self._metrics.families(series(self._compiled)), *self._other_families()]
+
+    def metrics_text(self, openmetrics: bool) -> bytes:
+        """See `AdminState`."""
+        text = self._metrics.exposition(series(self._compiled), openmetrics)
+        return text + write(self._other_families(), openmetrics=openmetrics)
+
+    def _other_families(self) -> Iterable[tuple[Any, ...]]:
         spans = [] if self._spans is None else self._spans.metrics()
-        families = self._metrics.families(series(self._compiled))
         faults = self._metrics.fault_families(self.policies.series())
-        return [*families, *self._health.families(), *spans, *faults]
+        return [*self._health.families(), *spans, *faults]
 
     def forced_breaker(self, proxy: str) -> BreakerOrder:
         """See `AdminState`."""
