@@ -73,12 +73,15 @@ def _give_up(dial: asyncio.Task[socket.socket]) -> None:
 
 
 async def _connect_to(address: Address) -> socket.socket:
+    loop = asyncio.get_running_loop()
     connecting = socket.socket(address.family, socket.SOCK_STREAM)
     try:
         connecting.setblocking(False)
         connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        await asyncio.get_running_loop().sock_connect(connecting, address.target)
+        await loop.sock_connect(connecting, address.target)
     except BaseException:
-        connecting.close()
+        # Not at once: the loop stops watching the descriptor in a callback that is yet to run, and
+        # by then the number could be that of another dial, which would never hear of its end.
+        loop.call_soon(connecting.close)
         raise
     return connecting
