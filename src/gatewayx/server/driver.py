@@ -167,7 +167,12 @@ class Driver:
 
     async def _dial(self, token: int, host: str, port: int) -> None:
         try:
-            connected = await connect(await self.resolver.addresses(host, port))
+            addresses = await self.resolver.addresses(host, port)
+            if len(addresses) == 1:
+                place = addresses[0].target[:2]
+                await self._loop.create_connection(lambda: Connection(self.native, token), *place)
+                return
+            connected = await connect(addresses)
             # Shielded: it takes a turn of the loop, and whether the transport or the socket closes
             # the descriptor after a cancellation differs between loops. The engine refuses what it
             # does not want any more.
